@@ -1,0 +1,148 @@
+// Package httpserver runs the project's HTTP servers: bounded in every
+// direction, drained on shutdown, with certificates that are read again when
+// their files change. It knows nothing of what it serves.
+package httpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Limits of every server. A client that needs more is broken or hostile.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 10 * time.Second
+	idleTimeout       = 60 * time.Second
+	maxHeaderBytes    = 16 << 10
+	maxConnections    = 4096
+	drainTimeout      = 10 * time.Second
+)
+
+// Config says what one server serves, and where.
+type Config struct {
+	// Name is used in errors and logs.
+	Name string
+	// Address is host:port as for net.Listen.
+	Address string
+	Handler http.Handler
+	// Certificate makes it an HTTPS server; nil means plain HTTP.
+	Certificate *Certificate
+	// Linger is how long the server goes on as before once it is told to stop,
+	// so that load balancers notice first.
+	Linger time.Duration
+	Log    *slog.Logger
+}
+
+// Server is a listening server. Run must be called, else the listener leaks.
+type Server struct {
+	config   Config
+	listener net.Listener
+	server   *http.Server
+}
+
+// Listen opens the server's address. Connections wait until Run.
+func Listen(ctx context.Context, config Config) (*Server, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listening for %s on %q: %w", config.Name, config.Address, err)
+	}
+	server := &http.Server{
+		Handler:           config.Handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// Failed handshakes and the like: the client's trouble, not ours.
+		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
+	}
+	if config.Certificate != nil {
+		server.TLSConfig = tlsConfig(config.Certificate)
+	}
+	return &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}, nil
+}
+
+// tlsConfig is what public relying parties speak: TLS 1.2 with forward secrecy
+// and authenticated encryption only, or 1.3.
+func tlsConfig(certificate *Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: certificate.Get,
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+	}
+}
+
+// Address returns the address that the server listens on, with its real port.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// Run serves until ctx ends, lingers, lets requests under way finish for at
+// most 10 seconds, and returns nil after a clean stop.
+func (s *Server) Run(ctx context.Context) error {
+	serving := make(chan error, 1)
+	go func() {
+		if s.config.Certificate != nil {
+			serving <- s.server.ServeTLS(s.listener, "", "")
+		} else {
+			serving <- s.server.Serve(s.listener)
+		}
+	}()
+	s.config.Log.Info("serving", "server", s.config.Name, "address", s.Address(), "tls", s.config.Certificate != nil)
+	select {
+	case err := <-serving:
+		return fmt.Errorf("serving %s on %q: %w", s.config.Name, s.config.Address, err)
+	case <-ctx.Done():
+	}
+	if err := s.stop(ctx, serving); err != nil {
+		return fmt.Errorf("stopping %s on %q: %w", s.config.Name, s.config.Address, err)
+	}
+	return nil
+}
+
+func (s *Server) stop(ctx context.Context, serving <-chan error) error {
+	if s.config.Linger > 0 {
+		s.config.Log.Info("stopping soon", "server", s.config.Name, "linger", s.config.Linger)
+		select {
+		case err := <-serving:
+			return err
+		case <-time.After(s.config.Linger):
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.server.Close())
+	}
+	if served := <-serving; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// Health answers /healthz, which depends on nothing, and /readyz, which
+// depends on ready alone: nil means ready, the error is shown otherwise.
+func Health(mux *http.ServeMux, ready func() error) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+}

@@ -1,0 +1,274 @@
+package httpserver_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+)
+
+// start runs a server until the test ends or stop is called; stop returns what Run did.
+func start(t *testing.T, config httpserver.Config) (address string, stop func() error) {
+	t.Helper()
+	config.Name, config.Address = "test", "127.0.0.1:0"
+	config.Log = slog.New(slog.DiscardHandler)
+	server, err := httpserver.Listen(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(cancel)
+	return server.Address(), func() error {
+		cancel()
+		return <-done
+	}
+}
+
+func get(t *testing.T, client *http.Client, url string) (string, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+func TestRunDrains(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	address, stop := start(t, httpserver.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(entered)
+		<-leave
+		fmt.Fprint(w, "whole")
+	})})
+	answered := make(chan string, 1)
+	go func() {
+		body, err := get(t, new(http.Client), "http://"+address)
+		answered <- fmt.Sprint(body, err)
+	}()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	// The listener closes first; then the request under way may end.
+	for {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			break
+		}
+		conn.Close() //nolint:errcheck // it only had to open
+	}
+	close(leave)
+	if got := <-answered; got != "whole<nil>" {
+		t.Errorf("the request under way got %s", got)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Run after a clean drain: %v", err)
+	}
+}
+
+func TestRunLingers(t *testing.T) {
+	address, stop := start(t, httpserver.Config{
+		Linger:  300 * time.Millisecond,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }),
+	})
+	stopped := make(chan error, 1)
+	begin := time.Now()
+	go func() { stopped <- stop() }()
+	for {
+		select {
+		case err := <-stopped:
+			if took := time.Since(begin); err != nil || took < 300*time.Millisecond {
+				t.Errorf("stopped after %s: %v", took, err)
+			}
+			return
+		default:
+		}
+		if _, err := get(t, new(http.Client), "http://"+address); err != nil && time.Since(begin) < 250*time.Millisecond {
+			t.Fatalf("refused while lingering: %v", err)
+		}
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	taken := httptest.NewServer(nil)
+	defer taken.Close()
+	address := taken.Listener.Addr().String()
+	_, err := httpserver.Listen(t.Context(), httpserver.Config{Name: "documents", Address: address, Log: slog.New(slog.DiscardHandler)})
+	if want := fmt.Sprintf("listening for documents on %q: listen tcp %s: bind: address already in use", address, address); err == nil || err.Error() != want {
+		t.Errorf("error %v; want %s", err, want)
+	}
+}
+
+func TestOversizedHeader(t *testing.T) {
+	address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler()})
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("a", 32<<10))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d; want 431", response.StatusCode)
+	}
+}
+
+// certificate makes a self-signed certificate and key, as PEM.
+func certificate(t *testing.T, name string) (cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+func write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTLSVersions(t *testing.T) {
+	certFile, keyFile := filepath.Join(t.TempDir(), "tls.crt"), filepath.Join(t.TempDir(), "tls.key")
+	cert, key := certificate(t, "x.test")
+	write(t, certFile, cert)
+	write(t, keyFile, key)
+	loaded, err := httpserver.NewCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler(), Certificate: loaded})
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	for _, test := range []struct {
+		name   string
+		client *tls.Config
+		ok     bool
+	}{
+		{"TLS 1.3", &tls.Config{}, true},
+		{"TLS 1.2 with authenticated encryption", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, true},
+		{"TLS 1.2 with CBC", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, false},
+		{"TLS 1.1", &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.client.RootCAs, test.client.ServerName = roots, "x.test"
+			conn, err := (&tls.Dialer{Config: test.client}).DialContext(t.Context(), "tcp", address)
+			if err == nil {
+				conn.Close() //nolint:errcheck // it only had to open
+			}
+			if (err == nil) != test.ok {
+				t.Errorf("error %v; want success %v", err, test.ok)
+			}
+		})
+	}
+}
+
+func TestCertificateIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+		oldCert, oldKey := certificate(t, "old.test")
+		write(t, certFile, oldCert)
+		write(t, keyFile, oldKey)
+		c, err := httpserver.NewCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(when, name string) {
+			t.Helper()
+			time.Sleep(time.Minute) // of the bubble
+			got, err := c.Get(nil)
+			if err != nil || got.Leaf.Subject.CommonName != name {
+				t.Errorf("%s: %v, %v; want %s", when, got.Leaf.Subject, err, name)
+			}
+		}
+		want("at start", "old.test")
+		newCert, newKey := certificate(t, "new.test")
+		write(t, certFile, newCert)
+		want("in the middle of a renewal", "old.test")
+		write(t, keyFile, newKey)
+		want("after the renewal", "new.test")
+		if err := os.Remove(certFile); err != nil {
+			t.Fatal(err)
+		}
+		want("without the file", "new.test")
+		write(t, certFile, oldCert)
+		write(t, keyFile, oldKey)
+		want("after another renewal", "old.test")
+	})
+}
+
+func TestNewCertificateNamesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	_, err := httpserver.NewCertificate(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), slog.New(slog.DiscardHandler))
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "tls.crt") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	var trouble error
+	mux := http.NewServeMux()
+	httpserver.Health(mux, func() error { return trouble })
+	ask := func(path string) string {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return fmt.Sprint(w.Code, " ", w.Body)
+	}
+	if got := ask("/readyz"); got != "200 ok\n" {
+		t.Errorf("ready: %q", got)
+	}
+	trouble = errors.New("no documents yet")
+	if got := ask("/readyz"); got != "503 no documents yet\n" {
+		t.Errorf("not ready: %q", got)
+	}
+	if got := ask("/healthz"); got != "200 ok\n" {
+		t.Errorf("alive: %q", got)
+	}
+}
