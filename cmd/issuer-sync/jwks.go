@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/issuer-sync/issuer-sync/pkg/keys"
+)
+
+func newJWKSCommand() *cobra.Command {
+	var files []string
+	var output string
+	cmd := &cobra.Command{
+		Use:   "jwks --public-keys FILE...",
+		Short: "Print the JWK set of PEM files",
+		Long: `Prints the JWK set of the public keys in PEM files, as kube-apiserver would
+serve it. Private keys are refused. Blocks that are left out are told on stderr.`,
+		Example: `  issuer-sync jwks --public-keys /etc/kubernetes/pki/sa.pub
+  issuer-sync jwks --public-keys old.pub,new.pub --output-file jwks.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(files) == 0 {
+				return errors.New("--public-keys: name at least one PEM file")
+			}
+			document, err := jwks(files, cmd.ErrOrStderr())
+			if err != nil {
+				return failed(err)
+			}
+			if output == "" {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(document))
+				return failed(err)
+			}
+			if err := os.WriteFile(output, append(document, '\n'), 0o644); err != nil { //nolint:gosec // public keys
+				return failed(fmt.Errorf("writing --output-file: %w", err))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&files, "public-keys", nil, "PEM files with public keys; may be repeated")
+	cmd.Flags().StringVar(&output, "output-file", "", "write to this file instead of stdout")
+	return cmd
+}
+
+// jwks renders the keys of all files, or none of them.
+func jwks(files []string, notes io.Writer) ([]byte, error) {
+	var sets []keys.Set
+	var faults []error
+	for _, file := range files {
+		set, skipped, err := parseFile(file)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		for _, fault := range skipped {
+			fmt.Fprintf(notes, "left out: %v\n", fault)
+		}
+		sets = append(sets, set)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	set, err := keys.Union(sets...)
+	if err != nil {
+		return nil, err
+	}
+	return set.JWKS()
+}
+
+func parseFile(name string) (keys.Set, []*keys.Error, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return keys.Set{}, nil, fmt.Errorf("reading --public-keys: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	data, err := io.ReadAll(io.LimitReader(f, keys.MaxInputSize+1))
+	if err != nil {
+		return keys.Set{}, nil, fmt.Errorf("reading --public-keys: %w", err)
+	}
+	return keys.ParsePEM(name, data)
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/issuer-sync/issuer-sync/internal/publisher"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+)
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+// printRound prints what a round did, a line for each source and store.
+func printRound(w io.Writer, round publisher.Round) {
+	fmt.Fprintf(w, "issuer %s\n", round.Issuer)
+	for _, source := range round.Sources {
+		fmt.Fprintf(w, "  source  %s: %s\n", source.Origin, sourceOutcome(source))
+		for _, skipped := range source.Skipped {
+			fmt.Fprintf(w, "          left out: %s\n", skipped)
+		}
+	}
+	for _, store := range round.Stores {
+		fmt.Fprintf(w, "  store   %s: %s\n", store.Store, storeOutcome(store))
+		if store.Repaired != "" {
+			fmt.Fprintf(w, "          repaired: %s\n", store.Repaired)
+		}
+	}
+	if round.Outside != nil {
+		fmt.Fprintf(w, "  outside %s\n", outsideOutcome(*round.Outside))
+	}
+	for _, warning := range round.Warnings {
+		fmt.Fprintf(w, "  warning %s\n", warning)
+	}
+	for _, fault := range round.Faults {
+		fmt.Fprintf(w, "  FAILED  %s: %s\n", fault.Part, fault.Error)
+	}
+}
+
+func sourceOutcome(source publisher.SourceResult) string {
+	if source.Error != "" {
+		return "FAILED: " + source.Error
+	}
+	return "keys " + strings.Join(source.Keys, ", ")
+}
+
+func storeOutcome(store publisher.StoreResult) string {
+	var said []string
+	if len(store.WouldWrite) > 0 {
+		said = append(said, "would write "+strings.Join(store.WouldWrite, ", "))
+	}
+	if len(store.Written) > 0 {
+		said = append(said, "wrote "+strings.Join(store.Written, ", "))
+	}
+	if len(store.Added) > 0 {
+		said = append(said, "new keys "+strings.Join(store.Added, ", "))
+	}
+	if store.Error != "" {
+		said = append(said, "FAILED: "+store.Error)
+	}
+	if len(said) == 0 {
+		return "up to date"
+	}
+	return strings.Join(said, "; ")
+}
+
+func outsideOutcome(report oidc.Report) string {
+	count := map[oidc.Status]int{}
+	var failed []string
+	for _, check := range report.Checks {
+		count[check.Status]++
+		if check.Status == oidc.Fail {
+			failed = append(failed, indent("          ", check.String()))
+		}
+	}
+	summary := fmt.Sprintf("%d checks passed, %d warnings, %d failed", count[oidc.Pass], count[oidc.Warn], count[oidc.Fail])
+	if len(failed) > 0 {
+		summary += "\n" + strings.Join(failed, "\n") + "\n          see: issuer-sync verify " + report.Issuer
+	}
+	return summary
+}
+
+// printReport prints every check on a line, with the cure below it.
+func printReport(w io.Writer, report oidc.Report) {
+	for _, check := range report.Checks {
+		cure := check.Cure
+		check.Cure = ""
+		fmt.Fprintln(w, check)
+		if cure != "" {
+			fmt.Fprintf(w, "      cure: %s\n", cure)
+		}
+	}
+}

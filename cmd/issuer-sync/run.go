@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+	"github.com/issuer-sync/issuer-sync/internal/publisher"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+)
+
+func newRunCommand(getenv func(string) string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Keep every configured issuer right, and serve the documents",
+		Long: `Publishes at start, at every change of a source and at every interval, serves
+the documents if serve.address is set, and goes on until it is told to stop. What
+is published is served at once after a restart, also while every source is down.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := loadConfig(cmd.Flags(), getenv)
+			if err != nil {
+				return err
+			}
+			log, err := newLogger(cmd.ErrOrStderr(), config.Log)
+			if err != nil {
+				return err
+			}
+			d, err := newDaemon(config, getenv, log)
+			if err != nil {
+				return err
+			}
+			return failed(d.run(cmd.Context()))
+		},
+	}
+	bindFlags(cmd.Flags(), serverSettings())
+	return cmd
+}
+
+// daemon is everything that run runs.
+type daemon struct {
+	config      config
+	log         *slog.Logger
+	registry    *prometheus.Registry
+	handler     *oidc.Handler
+	publishers  []*publisher.Publisher
+	status      *statusPage
+	certificate *httpserver.Certificate
+}
+
+func newDaemon(config config, getenv func(string) string, log *slog.Logger) (*daemon, error) {
+	d := &daemon{config: config, log: log, registry: prometheus.NewRegistry(), status: new(statusPage)}
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var issuers []oidc.Issuer
+	for _, c := range config.Issuers {
+		issuer, err := oidc.ParseIssuer(c.URL)
+		if err != nil {
+			return nil, err
+		}
+		issuers = append(issuers, issuer)
+	}
+	var err error
+	if d.handler, err = oidc.NewHandler(issuers...); err != nil {
+		return nil, err
+	}
+	if tls := config.Serve.TLS; tls.CertFile != "" {
+		if d.certificate, err = httpserver.NewCertificate(tls.CertFile, tls.KeyFile, log); err != nil {
+			return nil, err
+		}
+	}
+	d.publishers, err = builder{
+		config: config, getenv: getenv, log: log, metrics: publisher.NewMetrics(d.registry),
+		serve: d.handler.Set, report: d.status.record,
+	}.publishers()
+	return d, err
+}
+
+// run starts everything and waits for everything.
+func (d *daemon) run(ctx context.Context) error {
+	servers, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	for _, server := range servers {
+		running.Go(func() error { return server.Run(ctx) })
+	}
+	for _, p := range d.publishers {
+		running.Go(func() error { return p.Run(ctx) })
+	}
+	err = running.Wait()
+	d.log.Info("stopped")
+	return err
+}
+
+func (d *daemon) listen(ctx context.Context) ([]*httpserver.Server, error) {
+	var servers []*httpserver.Server
+	for _, c := range []httpserver.Config{
+		{Name: "documents", Address: d.config.Serve.Address, Handler: d.handler, Certificate: d.certificate},
+		{Name: "admin", Address: d.config.Admin.Address, Handler: d.admin()},
+	} {
+		if c.Address == "" {
+			continue
+		}
+		c.Log, c.Linger = d.log, d.config.Serve.Linger
+		server, err := httpserver.Listen(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, server)
+	}
+	return servers, nil
+}
+
+// admin is what operators and kubelet ask. Ready means that valid documents
+// are loaded and nothing else: a source that is down must not take the issuer
+// off the network.
+func (d *daemon) admin() http.Handler {
+	mux := http.NewServeMux()
+	httpserver.Health(mux, func() error {
+		if !d.handler.Ready() {
+			return errors.New("not every issuer has documents yet")
+		}
+		return nil
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /{$}", d.status)
+	return mux
+}
+
+// statusPage shows the last round of every issuer, as publish prints it.
+type statusPage struct {
+	mu     sync.Mutex // guards rounds
+	rounds []publisher.Round
+}
+
+func (s *statusPage) record(round publisher.Round) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.rounds {
+		if s.rounds[i].Issuer == round.Issuer {
+			s.rounds[i] = round
+			return
+		}
+	}
+	s.rounds = append(s.rounds, round)
+}
+
+// ServeHTTP implements http.Handler.
+func (s *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if len(s.rounds) == 0 {
+		fmt.Fprintln(w, "no round has ended yet")
+	}
+	for _, round := range s.rounds {
+		printRound(w, round)
+	}
+}
