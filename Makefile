@@ -1,0 +1,58 @@
+# Short names for longer commands. `go build ./... && go test ./...` works without.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help build demo test e2e lint bench fuzz chaos images clean
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME := 30s
+LINTER   := go tool -modfile=tools/go.mod golangci-lint
+# The go command turns cgo off where it finds no C compiler, and -race needs cgo.
+RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+nothing   = @echo "make $@: no content yet; $(1)" >&2; exit 1
+
+help: ## list the targets (the default)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build every command into bin/: static, stripped, reproducible
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+demo: ## the whole story on one machine, no cluster, no cloud, in seconds
+	@go run ./cmd/issuer-sync demo
+
+test: ## test everything; makes kube-apiserver, etcd and Azurite first (once, minutes)
+ifeq ($(RACE),)
+	@echo 'There is no C compiler, so -race is left out (Debian: apt install gcc libc6-dev).'
+	@test -z "$${CI:-}" || { echo 'CI tests with -race only.' >&2; exit 1; }
+endif
+	go run ./test/install
+	go test $(RACE) -shuffle=on ./...
+
+e2e: ## pods on a real node, root needed
+	$(call nothing,it comes with the webhook and the proxy: pods that use their tokens on a real kubelet)
+
+lint: ## golangci-lint, go vet, gofmt
+	$(LINTER) config verify
+	$(LINTER) run
+	go vet ./...
+	@files=$$(gofmt -l .); test -z "$$files" || { printf 'not formatted by gofmt:\n%s\n' "$$files" >&2; exit 1; }
+
+bench: ## Go benchmarks, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (30s) each
+	@go test -list '^Fuzz' ./... | \
+	awk '/^Fuzz/ {f[n++] = $$1} /^ok/ {while (n) {print $$2, f[--n]; all++}} END {if (!all) print "no fuzz target found" > "/dev/stderr"; exit !all}' | \
+	while read -r package target; do \
+		echo "$$package $$target, $(FUZZTIME)"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	done
+
+chaos: ## kill, cut and fill up while it runs
+	$(call nothing,it comes with the state of keys: kills and lost writes while readers watch)
+
+images: ## container images of every command
+	$(call nothing,it comes with deploy/: images and chart)
+
+clean: ## remove bin/ and dist/; caches outside the tree stay
+	rm -rf bin dist
