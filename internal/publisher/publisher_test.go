@@ -213,6 +213,17 @@ func TestAnErrorNeverShrinksTheSet(t *testing.T) {
 	}
 }
 
+// A refused input is named by its fingerprint, in the report and hence in the log.
+func TestRefusedInputIsToldByFingerprint(t *testing.T) {
+	b := newBench(t, nil)
+	_, _, err := keys.ParseJWKS("A", []byte("<html>"))
+	b.source.set(fails("A", err))
+	want := "A: not a JWK set: it looks like HTML or XML (the input has SHA-256 b7d082ee12e91b75...)"
+	if got := b.Round(t.Context()).Sources[0].Error; got != want {
+		t.Errorf("error %q; want %q", got, want)
+	}
+}
+
 func TestRestartServesLastGood(t *testing.T) {
 	b := newBench(t, nil)
 	b.source.set(shows(t, "A", 1, 2))

@@ -59,6 +59,9 @@ func newSourceResult(observation keys.Observation) SourceResult {
 	if observation.Err != nil {
 		result.Error = observation.Err.Error()
 	}
+	if refused, ok := errors.AsType[*keys.Error](observation.Err); ok && refused.Fingerprint != "" {
+		result.Error += fmt.Sprintf(" (the input has SHA-256 %.16s...)", refused.Fingerprint)
+	}
 	return result
 }
 

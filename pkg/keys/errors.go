@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -52,10 +54,20 @@ type Error struct {
 	Rule Rule
 	// Detail says what was found, and what would be valid.
 	Detail string
+	// Fingerprint is the SHA-256 of an input that was refused as a whole, in
+	// hex: it tells two versions of it apart without showing either.
+	Fingerprint string
 }
 
 func refuse(rule Rule, format string, args ...any) *Error {
 	return &Error{Rule: rule, Detail: fmt.Sprintf(format, args...)}
+}
+
+// refuseInput is refuse for a whole input.
+func refuseInput(data []byte, fault *Error) error {
+	sum := sha256.Sum256(data)
+	fault.Fingerprint = hex.EncodeToString(sum[:])
+	return fault
 }
 
 // at returns e with its place filled in.

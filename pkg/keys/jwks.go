@@ -16,11 +16,20 @@ import (
 //
 // Input and results are as with [ParsePEM]; Block counts the entries of "keys".
 func ParseJWKS(input string, data []byte) (set Set, skipped []*Error, err error) {
+	set, skipped, fault := parseJWKS(input, data)
+	if fault != nil {
+		return Set{}, nil, refuseInput(data, fault)
+	}
+	return set, skipped, nil
+}
+
+func parseJWKS(input string, data []byte) (Set, []*Error, *Error) {
 	entries, fault := splitJWKS(data)
 	if fault != nil {
 		return Set{}, nil, fault.at(input, 0)
 	}
 	var found []Key
+	var skipped []*Error
 	for i, entry := range entries {
 		key, fault := parseEntry(entry)
 		switch {

@@ -26,6 +26,14 @@ const MaxKeys = 100
 // left out beside at least one good key. An error, always an *[Error], means
 // that nothing of the input may be used.
 func ParsePEM(input string, data []byte) (set Set, skipped []*Error, err error) {
+	set, skipped, fault := parsePEM(input, data)
+	if fault != nil {
+		return Set{}, nil, refuseInput(data, fault)
+	}
+	return set, skipped, nil
+}
+
+func parsePEM(input string, data []byte) (Set, []*Error, *Error) {
 	if len(data) > MaxInputSize {
 		return Set{}, nil, refuse(RuleTooLarge, "%d bytes; want at most %d", len(data), MaxInputSize).at(input, 0)
 	}
@@ -34,6 +42,7 @@ func ParsePEM(input string, data []byte) (set Set, skipped []*Error, err error) 
 		return Set{}, nil, refuse(RuleNotPEM, `want "-----BEGIN PUBLIC KEY-----"`).at(input, 0)
 	}
 	var found []Key
+	var skipped []*Error
 	certificates := 0
 	for i, text := range blocks {
 		key, fromCertificate, fault := parseBlock(text)
@@ -56,7 +65,7 @@ func ParsePEM(input string, data []byte) (set Set, skipped []*Error, err error) 
 }
 
 // assemble makes the set that a parser returns.
-func assemble(input string, found []Key, skipped []*Error) (Set, []*Error, error) {
+func assemble(input string, found []Key, skipped []*Error) (Set, []*Error, *Error) {
 	if len(found) > MaxKeys {
 		return Set{}, nil, refuse(RuleTooManyKeys, "%d; relying parties read at most %d", len(found), MaxKeys).at(input, 0)
 	}

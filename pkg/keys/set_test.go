@@ -3,6 +3,7 @@ package keys_test
 import (
 	"bytes"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -188,6 +189,19 @@ func FuzzParseJWKS(f *testing.F) {
 			t.Errorf("keys beside error %v", err)
 		}
 	})
+}
+
+// What is refused can be told apart by its fingerprint, without being shown.
+func TestRefusedInputHasAFingerprint(t *testing.T) {
+	for _, input := range []string{"", "junk", `{"keys":[]}`} {
+		want := fmt.Sprintf("%x", sha256.Sum256([]byte(input)))
+		for name, parse := range map[string]func(string, []byte) (keys.Set, []*keys.Error, error){"PEM": keys.ParsePEM, "JWKS": keys.ParseJWKS} {
+			_, _, err := parse("in", []byte(input))
+			if fault, ok := errors.AsType[*keys.Error](err); !ok || fault.Fingerprint != want {
+				t.Errorf("%s %q: %#v; want fingerprint %s", name, input, err, want)
+			}
+		}
+	}
 }
 
 // No byte of a private key may come back, not even in an error that quotes its input.
