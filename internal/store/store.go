@@ -22,7 +22,7 @@ const MaxObjectSize = 1 << 20
 // store that takes longer is down.
 const callTimeout = 10 * time.Second
 
-// errTooLarge is for objects beyond MaxObjectSize, read or written.
+// errTooLarge is for objects beyond MaxObjectSize.
 var errTooLarge = errors.New("the object is larger than 1 MiB, the most that a store keeps")
 
 // CheckPath returns an error unless path is relative, has "/" between segments
@@ -46,17 +46,10 @@ func Check(object oidc.Object) error {
 	return nil
 }
 
-// ReadBody reads an object's body to its end, and refuses one larger than
-// MaxObjectSize.
+// ReadBody reads an object's body, but no more than a byte beyond
+// MaxObjectSize: enough for the caller to see that it is nothing of ours.
 func ReadBody(r io.Reader) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, MaxObjectSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > MaxObjectSize {
-		return nil, errTooLarge
-	}
-	return body, nil
+	return io.ReadAll(io.LimitReader(r, MaxObjectSize+1))
 }
 
 // Bound returns ctx, ending ten seconds from now if it has no deadline of its

@@ -118,9 +118,8 @@ func put(ctx context.Context, store Store, object Object, base Version) error {
 }
 
 // holds reports whether the stored object is the wanted one, as far as the
-// store keeps headers at all.
+// store keeps headers at all: one that does always has a ContentType.
 func holds(stored, wanted Object) bool {
 	return bytes.Equal(stored.Body, wanted.Body) &&
-		(stored.ContentType == "" || stored.ContentType == wanted.ContentType) &&
-		(stored.CacheControl == "" || stored.CacheControl == wanted.CacheControl)
+		(stored.ContentType == "" || stored.ContentType == wanted.ContentType && stored.CacheControl == wanted.CacheControl)
 }

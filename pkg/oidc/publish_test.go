@@ -137,20 +137,26 @@ func TestPublishWritesNothingWhenNothingChanged(t *testing.T) {
 	}
 }
 
-func TestPublishRepairsHeaders(t *testing.T) {
-	store := newScript()
+func TestPublishRepairsForeignEdits(t *testing.T) {
 	documents := render(t, issuer(t, "https://x.test"), keytest.Set(t, 1))
-	if _, err := publish(t, store, documents); err != nil {
-		t.Fatal(err)
-	}
-	store.mu.Lock()
-	edited := documents.Discovery
-	edited.ContentType = "application/octet-stream"
-	store.force(edited)
-	store.mu.Unlock()
-	written, err := publish(t, store, documents)
-	if err != nil || !cmp.Equal(written, []string{discovery}) {
-		t.Errorf("written %v, %v; want %q", written, err, discovery)
+	for name, edit := range map[string]func(*oidc.Object){
+		"another content type": func(o *oidc.Object) { o.ContentType = "application/octet-stream" },
+		"no cache control":     func(o *oidc.Object) { o.CacheControl = "" },
+		"another body":         func(o *oidc.Object) { o.Body = []byte("{}") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newScript()
+			if _, err := publish(t, store, documents); err != nil {
+				t.Fatal(err)
+			}
+			edited := documents.Discovery
+			edit(&edited)
+			store.force(edited)
+			written, err := publish(t, store, documents)
+			if err != nil || !cmp.Equal(written, []string{discovery}) {
+				t.Errorf("written %v, %v; want %q", written, err, discovery)
+			}
+		})
 	}
 }
 
@@ -321,9 +327,10 @@ func TestPublishCrashAtEveryStep(t *testing.T) {
 
 func TestPublishedTellsDamage(t *testing.T) {
 	for name, body := range map[string]string{
-		"garbage":     "<html>",
-		"no keys":     `{"keys":[]}`,
-		"foreign key": `{"keys":[{"kty":"OKP","kid":"a","crv":"Ed25519","x":"AA"}]}`,
+		"garbage":      "<html>",
+		"no keys":      `{"keys":[]}`,
+		"2 MB of junk": strings.Repeat("x", 1<<20+1), // as a store cuts it
+		"foreign key":  `{"keys":[{"kty":"OKP","kid":"a","crv":"Ed25519","x":"AA"}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newScript()

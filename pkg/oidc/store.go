@@ -51,11 +51,13 @@ func (e *RetryAfterError) Unwrap() error { return e.Err }
 //
 // A store does not retry beyond what one call takes; the caller's next round
 // does. Readers of the underlying medium see the whole old object or the whole
-// new one, never a mixture. Objects of more than 1 MiB are an error both ways.
+// new one, never a mixture. Objects have at most 1 MiB.
 type Store interface {
 	// Read returns the object at path and its version. It sees every write
 	// that returned before it was called. An absent object is ErrNotFound;
-	// any other error means that nothing is known.
+	// any other error means that nothing is known. A body of more than 1 MiB,
+	// which is somebody else's, comes cut behind the next byte, so that it can
+	// be seen for what it is and replaced.
 	Read(ctx context.Context, path string) (Object, Version, error)
 
 	// Write stores the object at object.Path if its version is still base, the

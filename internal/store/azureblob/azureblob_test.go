@@ -81,7 +81,7 @@ func TestStore(t *testing.T) {
 	t.Run("a blob that was deleted conflicts", func(t *testing.T) { testDeleted(t, azurite) })
 	t.Run("a blob without headers is octets", func(t *testing.T) { testUntyped(t, azurite) })
 	t.Run("a redirect is not followed", func(t *testing.T) { testRedirect(t, azurite) })
-	t.Run("a blob that is too large is refused", func(t *testing.T) { testTooLarge(t, azurite) })
+	t.Run("a huge blob is replaced", func(t *testing.T) { testHuge(t, azurite) })
 	t.Run("no error has a secret", func(t *testing.T) { testSecrets(t, azurite) })
 }
 

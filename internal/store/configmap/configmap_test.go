@@ -1,7 +1,9 @@
 package configmap_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/issuer-sync/issuer-sync/internal/cluster"
 	"github.com/issuer-sync/issuer-sync/internal/store/configmap"
 	"github.com/issuer-sync/issuer-sync/internal/store/storetest"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
@@ -45,11 +48,34 @@ func TestStore(t *testing.T) {
 	}
 	t.Run("conformance", func(t *testing.T) { storetest.Run(t, fresh) })
 	t.Run("faults", func(t *testing.T) { storetest.RunFaults(t, fresh) })
+	t.Run("the client that the program uses will do", func(t *testing.T) { testCluster(t, kube) })
 	t.Run("what others put in the ConfigMap stays", func(t *testing.T) { testForeign(t, kube) })
 	t.Run("a creation loses to a write of another object", func(t *testing.T) { testOtherObject(t, kube) })
 	t.Run("a ConfigMap that was deleted conflicts", func(t *testing.T) { testDeleted(t, kube) })
 	t.Run("a missing right is named, and what is named suffices", func(t *testing.T) { testRights(t, kube) })
 	t.Run("refusals say what would be valid", func(t *testing.T) { testRefusals(t, kube) })
+}
+
+// testCluster is about a client that knows few kinds and paths. It is limited
+// to five requests a second after the first ten, too few for the whole suite.
+func testCluster(t *testing.T, kube *servers.Kube) {
+	reached, err := cluster.New(cluster.Config{Kubeconfig: kube.Kubeconfig(t), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := configmap.New(reached.Client(), types.NamespacedName{Namespace: "default", Name: "of-cluster"})
+	if _, _, err := s.Read(t.Context(), oidc.JWKSPath); !errors.Is(err, oidc.ErrNotFound) {
+		t.Errorf("got error %v, want %v", err, oidc.ErrNotFound)
+	}
+	first := mustWrite(t, s, oidc.JWKSPath, "first", "")
+	second := mustWrite(t, s, oidc.JWKSPath, "second", first)
+	if err := write(t, s, oidc.JWKSPath, "third", first); !errors.Is(err, oidc.ErrConflict) {
+		t.Errorf("got error %v, want %v", err, oidc.ErrConflict)
+	}
+	object, version, err := s.Read(t.Context(), oidc.JWKSPath)
+	if err != nil || string(object.Body) != "second" || version != second {
+		t.Errorf("got %q, version %q and error %v, want %q, version %q", object.Body, version, err, "second", second)
+	}
 }
 
 func testForeign(t *testing.T, kube *servers.Kube) {
