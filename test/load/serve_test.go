@@ -29,7 +29,7 @@ import (
 )
 
 // BenchmarkServe measures the issuer-sync binary against a bare net/http
-// server that writes the same bytes, both over HTTPS with 64 keep-alive
+// server that gives the same answer, both over HTTPS with 64 keep-alive
 // connections, in turns. It reports the ratios, the resident set after the
 // load, the time from exec to the first answer with last-good documents while
 // the source is gone, and the size of the binary.
@@ -61,7 +61,7 @@ func BenchmarkServe(b *testing.B) {
 	b.ReportMetric(median(costs), "CPU/bare")
 	b.ReportMetric(median(rates), "rate/bare")
 	b.ReportMetric(median(tails), "p99/bare")
-	b.ReportMetric(residentMB(b, process), "RSS-MB")
+	b.ReportMetric(residentMiB(b, process), "RSS-MiB")
 	b.ReportMetric(float64(ready.Milliseconds()), "ready-ms")
 	info, err := os.Stat(issuerSync)
 	if err != nil {
@@ -211,7 +211,7 @@ func waitServing(b *testing.B, target load.Target) {
 	}
 }
 
-func residentMB(b *testing.B, process *os.Process) float64 {
+func residentMiB(b *testing.B, process *os.Process) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.Pid))
 	if err != nil {
@@ -219,11 +219,11 @@ func residentMB(b *testing.B, process *os.Process) float64 {
 	}
 	for line := range strings.Lines(string(status)) {
 		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
-			kB, err := strconv.ParseFloat(fields[1], 64)
+			kiB, err := strconv.ParseFloat(fields[1], 64)
 			if err != nil {
 				b.Fatal(err)
 			}
-			return kB / 1000
+			return kiB / 1024
 		}
 	}
 	b.Fatal("no VmRSS")
