@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"unicode/utf8"
 
@@ -31,7 +32,7 @@ func parseJWKS(input string, data []byte) (Set, []*Error, *Error) {
 	var found []Key
 	var skipped []*Error
 	for i, entry := range entries {
-		key, fault := parseEntry(entry)
+		key, fault := ParseJWK(entry)
 		switch {
 		case fault == nil:
 			found = append(found, key)
@@ -56,18 +57,11 @@ func leavesOut(rule Rule) bool {
 }
 
 func splitJWKS(data []byte) ([]json.RawMessage, *Error) {
-	switch {
-	case len(data) > MaxInputSize:
+	if len(data) > MaxInputSize {
 		return nil, refuse(RuleTooLarge, "%d bytes; want at most %d", len(data), MaxInputSize)
-	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
-		return nil, refuse(RuleNotJWKS, "it begins with a byte order mark")
-	case bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")):
-		return nil, refuse(RuleNotJWKS, "it looks like HTML or XML")
-	case !utf8.Valid(data):
-		return nil, refuse(RuleNotJWKS, "it is not UTF-8")
 	}
 	var document map[string]json.RawMessage
-	if err := json.Unmarshal(data, &document); err != nil {
+	if err := UnmarshalStrict(data, &document); err != nil {
 		return nil, refuse(RuleNotJWKS, "%v", err)
 	}
 	list, ok := document["keys"]
@@ -79,6 +73,21 @@ func splitJWKS(data []byte) ([]json.RawMessage, *Error) {
 		return nil, refuse(RuleNotJWKS, `member "keys": %v`, err)
 	}
 	return entries, nil
+}
+
+// UnmarshalStrict is json.Unmarshal for documents that two parsers must not
+// read differently: UTF-8 without a byte order mark, no duplicate member,
+// names compared exactly. It does not bound the size.
+func UnmarshalStrict(data []byte, v any) error {
+	switch {
+	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
+		return errors.New("it begins with a byte order mark")
+	case bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")):
+		return errors.New("it looks like HTML or XML")
+	case !utf8.Valid(data):
+		return errors.New("it is not UTF-8")
+	}
+	return json.Unmarshal(data, v)
 }
 
 // entry holds the members of a JWK that matter here.
@@ -95,9 +104,16 @@ type entry struct {
 	Y      string   `json:"y,omitempty"`
 }
 
-func parseEntry(data []byte) (Key, *Error) {
+// ParseJWK reads one public key in JWK format (RFC 7517 section 4) by the rules
+// that [ParseJWKS] has for each entry of a set. What ParseJWKS would leave out
+// is refused here too; the rule tells which it is. Of the error's place only
+// KeyID is filled in.
+func ParseJWK(data []byte) (Key, *Error) {
+	if len(data) > MaxInputSize {
+		return Key{}, refuse(RuleTooLarge, "%d bytes; want at most %d", len(data), MaxInputSize)
+	}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil {
+	if err := UnmarshalStrict(data, &members); err != nil {
 		return Key{}, refuse(RuleMalformedKey, "%v", err)
 	}
 	// RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, RFC 9964. This comes first: what follows may quote the input.
@@ -113,8 +129,9 @@ func parseEntry(data []byte) (Key, *Error) {
 	key, fault := jwk.key()
 	if fault != nil {
 		fault.KeyID = jwk.Kid
+		return Key{}, fault
 	}
-	return key, fault
+	return key, nil
 }
 
 func (jwk entry) key() (Key, *Error) {

@@ -176,3 +176,68 @@ func TestParseJWKS(t *testing.T) {
 		})
 	}
 }
+
+func TestParseJWK(t *testing.T) {
+	private := keytest.RSA(t, 1)
+	public := private.Public()
+	good := members(t, public, nil)
+	for _, test := range []struct {
+		name  string
+		input string
+		rule  keys.Rule // empty: the key is good
+		err   string
+	}{
+		{name: "a key as kube-apiserver has it", input: good},
+		{name: "space around it", input: " " + good + "\n"},
+		{
+			name: "a private key", input: members(t, private, nil),
+			rule: keys.RulePrivateKey, err: `private key: member "d"; remove it and consider the key lost`,
+		},
+		{
+			name: "what a set would leave out", input: `{"kty":"OKP","crv":"Ed25519","kid":"ed","x":"AA"}`,
+			rule: keys.RuleKeyType, err: `key ID "ed": key type not supported: "kty" is "OKP"; want "RSA" or "EC"`,
+		},
+		{
+			name: "no key ID", input: members(t, public, map[string]any{"kid": nil}),
+			rule: keys.RuleKeyID, err: "key ID missing or too long: it has 0 bytes; want 1 to 1024",
+		},
+		{
+			name: "another use", input: members(t, public, map[string]any{"use": "enc"}),
+			rule: keys.RuleUse, err: `key ID "one": not a signature key: "use" is "enc"; want "sig"`,
+		},
+		{
+			name: "a member twice", input: `{"kid":"a",` + good[1:],
+			rule: keys.RuleMalformedKey, err: "malformed key: json: duplicate key 'kid' in object",
+		},
+		{
+			name: "a second key behind it", input: good + "," + good,
+			rule: keys.RuleMalformedKey, err: "malformed key: invalid character ',' after top-level value",
+		},
+		{
+			name: "a set", input: `{"keys":[` + good + `]}`,
+			rule: keys.RuleMalformedKey, err: `malformed key: member "kty" is missing`,
+		},
+		{name: "null", input: "null", rule: keys.RuleMalformedKey, err: `malformed key: member "kty" is missing`},
+		{name: "nothing", rule: keys.RuleMalformedKey, err: "malformed key: unexpected end of JSON input"},
+		{name: "a byte order mark", input: "\ufeff" + good, rule: keys.RuleMalformedKey, err: "malformed key: it begins with a byte order mark"},
+		{name: "HTML", input: "<html>", rule: keys.RuleMalformedKey, err: "malformed key: it looks like HTML or XML"},
+		{name: "not UTF-8", input: `{"x":"` + "\xff" + `",` + good[1:], rule: keys.RuleMalformedKey, err: "malformed key: it is not UTF-8"},
+		{
+			name: "over 1 MiB", input: good + strings.Repeat(" ", 1<<20),
+			rule: keys.RuleTooLarge, err: fmt.Sprintf("too large: %d bytes; want at most 1048576", len(good)+1<<20),
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			key, fault := keys.ParseJWK([]byte(test.input))
+			if fault != nil {
+				if fault.Rule != test.rule || fault.Error() != test.err || key.Public != nil {
+					t.Errorf("got key %v and error %v\nwant error %s", key, fault, test.err)
+				}
+				return
+			}
+			if test.rule != "" || key.ID != "one" || key.Algorithm != "RS256" || !keytest.RSA(t, 1).PublicKey.Equal(key.Public) {
+				t.Errorf("got %v; want error %q", key, test.err)
+			}
+		})
+	}
+}
