@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/issuer-sync/issuer-sync/internal/fetch"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
 // connection returns how to reach the configured address.
@@ -37,7 +38,7 @@ func connection(config Config) (*rest.Config, error) {
 	settings.WarningHandlerWithContext = rest.NoWarnings{}
 	settings.Dial = config.Dial
 	if settings.Proxy == nil { // a kubeconfig's proxy-url goes before the environment
-		settings.Proxy = fetch.Proxy
+		settings.Proxy = oidc.Proxy
 	}
 	return settings, nil
 }

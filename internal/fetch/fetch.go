@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -121,15 +120,4 @@ func Discovery(ctx context.Context, transport http.RoundTripper, address string)
 		return Document{}, fmt.Errorf("parsing the discovery document: %w", err)
 	}
 	return document, nil
-}
-
-// Proxy is a http.Transport's Proxy: what the environment says, except that
-// link-local addresses, where clouds keep their metadata, are never asked
-// through a proxy.
-func Proxy(request *http.Request) (*url.URL, error) {
-	address, err := netip.ParseAddr(request.URL.Hostname())
-	if err == nil && address.Unmap().IsLinkLocalUnicast() {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(request)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/fetch"
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
 // serve starts an HTTPS server and returns its address and a transport that
@@ -243,8 +244,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// net/http reads the environment once: this must stay the only test here
-// that asks for a proxy.
+// It stands here for oidc.Proxy, which all transports are given: net/http reads
+// the environment once, and this is the only test of this package that asks.
 func TestProxySparesLinkLocalAddresses(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://proxy.test:3128")
 	t.Setenv("NO_PROXY", "")
@@ -259,7 +260,7 @@ func TestProxySparesLinkLocalAddresses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proxy, err := fetch.Proxy(request)
+		proxy, err := oidc.Proxy(request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,11 +14,8 @@ import (
 
 	"github.com/issuer-sync/issuer-sync/internal/fetch"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
-
-// discoveryPath is where a discovery document lies (OpenID Connect Discovery
-// 1.0 section 4).
-const discoveryPath = "/.well-known/openid-configuration"
 
 // JWKSConfig says which issuer a [JWKS] mirrors.
 type JWKSConfig struct {
@@ -55,7 +52,7 @@ func NewJWKS(config JWKSConfig) (*JWKS, error) {
 		address: address,
 		origin:  "jwks " + shown(address),
 		transport: &http.Transport{
-			Proxy:             fetch.Proxy,
+			Proxy:             oidc.Proxy,
 			TLSClientConfig:   settings,
 			ForceAttemptHTTP2: true,
 			IdleConnTimeout:   90 * time.Second,
@@ -68,7 +65,7 @@ func NewJWKS(config JWKSConfig) (*JWKS, error) {
 // each document.
 func (j *JWKS) Observe(ctx context.Context) []keys.Observation {
 	address := j.address.String()
-	if strings.HasSuffix(j.address.Path, discoveryPath) {
+	if strings.HasSuffix(j.address.Path, "/"+oidc.DiscoveryPath) {
 		var err error
 		if address, err = j.discover(ctx); err != nil {
 			return []keys.Observation{{Origin: j.origin, Err: fmt.Errorf("%s: %w", j.origin, err)}}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,8 +17,9 @@ import (
 // path and nowhere else: GET and HEAD, conditional requests, no redirects. The
 // host a client asks for changes nothing. It is safe for concurrent use.
 type Handler struct {
-	router *mux.Router
-	slots  map[Issuer]*slot
+	issuers []Issuer // immutable, as is what follows
+	router  *mux.Router
+	slots   map[Issuer]*slot
 }
 
 // slot holds what is served for one issuer; nil until Set was called.
@@ -33,8 +35,8 @@ type answers struct {
 // until [Handler.Set] is called for it. Issuers that differ only in their host
 // would answer for each other and are refused.
 func NewHandler(issuers ...Issuer) (*Handler, error) {
-	// Neither cleaning nor decoding: a path is served exactly as the issuer spells it, or not at all.
-	h := &Handler{router: mux.NewRouter().SkipClean(true).UseEncodedPath(), slots: make(map[Issuer]*slot)}
+	// Neither cleaned nor decoded: a path is served exactly as the issuer spells it, or not at all.
+	h := &Handler{issuers: slices.Clone(issuers), router: mux.NewRouter().SkipClean(true), slots: make(map[Issuer]*slot)}
 	byPath := make(map[string]Issuer)
 	for _, issuer := range issuers {
 		path := issuer.Path(DiscoveryPath)
@@ -44,18 +46,18 @@ func NewHandler(issuers ...Issuer) (*Handler, error) {
 		byPath[path] = issuer
 		s := new(slot)
 		h.slots[issuer] = s
-		h.route(path, s.serve(func(a *answers) *answer { return &a.discovery }))
-		h.route(issuer.Path(JWKSPath), s.serve(func(a *answers) *answer { return &a.jwks }))
+		// Routes are tried in turn; relying parties come back for the keys.
+		h.router.MatcherFunc(exactly(issuer.Path(JWKSPath))).Handler(s.serve(func(a *answers) *answer { return &a.jwks }))
+		h.router.MatcherFunc(exactly(path)).Handler(s.serve(func(a *answers) *answer { return &a.discovery }))
 	}
 	return h, nil
 }
 
-// route serves one exact path, escaped as in the issuer. A route with mux's own
-// path template would match the same with a regular expression, at a multiple
-// of the cost.
-func (h *Handler) route(path string, serve http.HandlerFunc) {
-	exactly := func(r *http.Request, _ *mux.RouteMatch) bool { return r.URL.EscapedPath() == path }
-	h.router.MatcherFunc(exactly).Handler(serve)
+// exactly matches one path as it is escaped in the request: what mux's path
+// templates with UseEncodedPath do, without their regular expressions
+// (docs/decisions/0003-exact-routes.md).
+func exactly(path string) mux.MatcherFunc {
+	return func(r *http.Request, _ *mux.RouteMatch) bool { return r.URL.EscapedPath() == path }
 }
 
 // Set replaces both documents of an issuer at once. Documents of an issuer
@@ -66,19 +68,26 @@ func (h *Handler) Set(documents Documents) {
 	}
 }
 
-// Ready reports whether every issuer has documents to serve.
-func (h *Handler) Ready() bool {
-	for _, s := range h.slots {
-		if s.current.Load() == nil {
-			return false
+// Missing returns the issuers that have no documents to serve yet, in the order
+// in which they were given.
+func (h *Handler) Missing() []Issuer {
+	var missing []Issuer
+	for _, issuer := range h.issuers {
+		if h.slots[issuer].current.Load() == nil {
+			missing = append(missing, issuer)
 		}
 	}
-	return true
+	return missing
 }
 
-// ServeHTTP implements http.Handler. It asks the router for the route only:
-// the router's own ServeHTTP copies the request twice, to tell handlers of path
-// variables that no route here has, which is most of the cost of an answer.
+// Ready reports whether every issuer has documents to serve.
+func (h *Handler) Ready() bool { return len(h.Missing()) == 0 }
+
+// ServeHTTP implements http.Handler. It asks the router for the route alone.
+// The router's own ServeHTTP, the only place where it would clean if SkipClean
+// did not forbid it, also copies the request twice to keep path variables,
+// which no route here has. That is most of the cost of an answer:
+// BenchmarkHandler has both.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var match mux.RouteMatch
 	if !h.router.Match(r, &match) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/mux"
 
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
@@ -132,21 +133,44 @@ func TestHandlerServes(t *testing.T) {
 	}
 }
 
+// The router alone, too, neither cleans nor redirects, nor takes an escaped
+// slash for a slash.
+func TestHandlerRouter(t *testing.T) {
+	h := handler(t, render(t, issuer(t, "https://x.test/a%2Fb"), keytest.Set(t, 1)))
+	for path, want := range map[string]int{
+		"/a%2Fb/openid/v1/jwks": 200, "//a%2Fb/openid/v1/jwks": 404, "/c/../a%2Fb/openid/v1/jwks": 404, "/a/b/openid/v1/jwks": 404,
+	} {
+		w := httptest.NewRecorder()
+		h.Router().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		if w.Code != want {
+			t.Errorf("%s: %d, Location %q; want %d", path, w.Code, w.Header().Get("Location"), want)
+		}
+	}
+}
+
 func TestHandlerBeforeTheFirstDocuments(t *testing.T) {
-	x := issuer(t, "https://x.test")
-	h, err := oidc.NewHandler(x)
+	x, y, z := issuer(t, "https://x.test/2"), issuer(t, "https://x.test/1"), issuer(t, "https://x.test/3")
+	h, err := oidc.NewHandler(x, y, z)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/openid/v1/jwks", nil))
-	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || h.Ready() {
-		t.Errorf("%d, Retry-After %q, ready %v", w.Code, w.Header().Get("Retry-After"), h.Ready())
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/2/openid/v1/jwks", nil))
+	if w.Code != 503 || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("%d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
 	}
+	missing := func(want ...oidc.Issuer) {
+		t.Helper()
+		if got := h.Missing(); !slices.Equal(got, want) || h.Ready() != (len(want) == 0) {
+			t.Errorf("missing %v, ready %v; want %v", got, h.Ready(), want)
+		}
+	}
+	missing(x, y, z)
+	h.Set(render(t, y, keytest.Set(t, 1)))
+	missing(x, z)
+	h.Set(render(t, z, keytest.Set(t, 1)))
 	h.Set(render(t, x, keytest.Set(t, 1)))
-	if !h.Ready() {
-		t.Error("not ready with documents")
-	}
+	missing()
 }
 
 func TestHandlerKeepsIssuersApart(t *testing.T) {
@@ -215,19 +239,28 @@ func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
 
-// Serving allocates no more than mux does for routing to an empty handler.
+// fewest is how often f allocates when nothing else interferes: under -race,
+// the pools of package regexp forget at random.
+func fewest(f func()) float64 {
+	least := testing.AllocsPerRun(1, f)
+	for range 200 {
+		least = min(least, testing.AllocsPerRun(1, f))
+	}
+	return least
+}
+
+// Serving allocates nothing beside what mux does to find the route.
 func TestHandlerAllocations(t *testing.T) {
-	documents := render(t, issuer(t, "https://x.test"), keytest.Set(t, 1))
-	h := handler(t, documents)
+	h := handler(t, render(t, issuer(t, "https://x.test"), keytest.Set(t, 1)))
 	w := discard{http.Header{}}
 	r := httptest.NewRequestWithContext(t.Context(), "GET", "/openid/v1/jwks", nil)
-	empty := bareMux("/.well-known/openid-configuration", "/openid/v1/jwks")
-	mux := testing.AllocsPerRun(200, func() { empty.ServeHTTP(w, r) })
-	if ours := testing.AllocsPerRun(200, func() { h.ServeHTTP(w, r) }); ours > mux {
-		t.Errorf("200: %v allocations; mux alone %v", ours, mux)
+	bare := bareMux("/openid/v1/jwks", "/.well-known/openid-configuration")
+	routing := fewest(func() { bare.Match(r, new(mux.RouteMatch)) })
+	if got := fewest(func() { h.ServeHTTP(w, r) }); got != routing {
+		t.Errorf("200: %v allocations; mux alone %v", got, routing)
 	}
 	r.Header["If-None-Match"] = []string{w.header.Get("Etag")}
-	if ours := testing.AllocsPerRun(200, func() { h.ServeHTTP(w, r) }); ours > mux {
-		t.Errorf("304: %v allocations; mux alone %v", ours, mux)
+	if got := fewest(func() { h.ServeHTTP(w, r) }); got != routing {
+		t.Errorf("304: %v allocations; mux alone %v", got, routing)
 	}
 }

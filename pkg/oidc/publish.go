@@ -3,110 +3,126 @@ package oidc
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 )
 
-// Published reads the keys that the store holds now, with the version of the
-// JWK set that they were read from: the base for [Publish]. A store without a
-// JWK set has the empty set and the empty version. An *[keys.Error] means that
-// the JWK set is there but damaged; the version is valid then. After any other
-// error nothing is known.
-func Published(ctx context.Context, store Store) (keys.Set, Version, error) {
-	jwks, version, err := read(ctx, store, JWKSPath)
-	if err != nil || version == "" {
-		return keys.Set{}, "", err
-	}
-	set, skipped, err := keys.ParseJWKS(JWKSPath, jwks.Body)
-	if err == nil && len(skipped) > 0 {
-		// Render never writes such a key, so somebody else did.
-		err = skipped[0]
-	}
-	if err != nil {
-		return keys.Set{}, version, err
-	}
-	return set, version, nil
+// Holding is what a store held when it was read: the base on which to decide
+// what to publish, and for [Publish] to write.
+type Holding struct {
+	// Keys are the keys of the JWK set that are fit to be published.
+	Keys keys.Set
+	// Damage is what is wrong with the JWK set: somebody else's edit, because
+	// Publish writes nothing like it. Relying parties may fail on it.
+	Damage []*keys.Error
+	// Issuer is what the discovery document names; empty without a document
+	// that can be read.
+	Issuer string
+
+	jwks, discovery stored
 }
 
-// Publish writes the documents to the store where they differ from what it
-// holds: the JWK set first, read back, then the discovery document that names
-// it. base is the version of the stored JWK set on which the decision what to
-// publish was made; [ErrConflict] means that another writer came between:
-// read, decide and publish again. It returns the paths it wrote, in order,
-// also beside an error. A write whose answer was lost but which the store
-// shows is a success.
+// stored is an object as it was read; its version is empty if there was none.
+type stored struct {
+	object  Object
+	version Version
+}
+
+// Hold reads what the store holds now. After an error nothing is known.
+func Hold(ctx context.Context, store Store) (Holding, error) {
+	var holding Holding
+	var err error
+	if holding.jwks, err = read(ctx, store, JWKSPath); err != nil {
+		return Holding{}, err
+	}
+	if holding.discovery, err = read(ctx, store, DiscoveryPath); err != nil {
+		return Holding{}, err
+	}
+	if holding.jwks.version != "" {
+		set, skipped, err := keys.ParseJWKS(JWKSPath, holding.jwks.object.Body)
+		if fault, refused := errors.AsType[*keys.Error](err); refused {
+			skipped = append(skipped, fault)
+		}
+		holding.Keys, holding.Damage = set, skipped
+	}
+	var document struct {
+		Issuer string `json:"issuer"`
+	}
+	if json.Unmarshal(holding.discovery.object.Body, &document) == nil {
+		holding.Issuer = document.Issuer
+	}
+	return holding, nil
+}
+
+// Missing returns the paths of the documents that the store did not hold, in
+// the order in which [Publish] would write them.
+func (h Holding) Missing(documents Documents) (paths []string) {
+	if !holds(h.jwks.object, documents.JWKS) {
+		paths = append(paths, JWKSPath)
+	}
+	if !holds(h.discovery.object, documents.Discovery) {
+		paths = append(paths, DiscoveryPath)
+	}
+	return paths
+}
+
+// Publish writes the documents to the store where they differ from the base:
+// the JWK set first, read back, then the discovery document that names it.
+// [ErrConflict] means that another writer came between: read, decide and
+// publish again. It returns the paths it wrote, in order, also beside an
+// error. A write whose answer was lost but which the store shows is a success.
 //
 // The read-back goes through the store, not through the public address: that
 // may pass a cache, which must not gate publishing.
-func Publish(ctx context.Context, store Store, documents Documents, base Version) (written []string, err error) {
-	jwks, version, err := read(ctx, store, JWKSPath)
-	if err != nil {
-		return nil, err
-	}
-	if version != base {
-		return nil, fmt.Errorf("publishing %q: %w", JWKSPath, ErrConflict)
-	}
-	if !holds(jwks, documents.JWKS) {
-		if err := put(ctx, store, documents.JWKS, base); err != nil {
+func Publish(ctx context.Context, store Store, documents Documents, base Holding) (written []string, err error) {
+	discovery := base.discovery
+	if !holds(base.jwks.object, documents.JWKS) {
+		if err := put(ctx, store, documents.JWKS, base.jwks.version); err != nil {
 			return nil, err
 		}
 		written = append(written, JWKSPath)
+		// In some stores that write moved the version of every object.
+		if discovery, err = read(ctx, store, DiscoveryPath); err != nil {
+			return written, err
+		}
 	}
-	discovery, version, err := read(ctx, store, DiscoveryPath)
-	if err != nil {
-		return written, err
-	}
-	if holds(discovery, documents.Discovery) {
+	if holds(discovery.object, documents.Discovery) {
 		return written, nil
 	}
-	if err := put(ctx, store, documents.Discovery, version); err != nil {
+	if err := put(ctx, store, documents.Discovery, discovery.version); err != nil {
 		return written, err
 	}
 	written = append(written, DiscoveryPath)
 	// Another writer may have replaced the JWK set since. Its algorithms may
 	// be missing in the discovery document just written.
-	jwks, _, err = read(ctx, store, JWKSPath)
-	if err == nil && !holds(jwks, documents.JWKS) {
+	jwks, err := read(ctx, store, JWKSPath)
+	if err == nil && !holds(jwks.object, documents.JWKS) {
 		err = fmt.Errorf("publishing %q: %w", DiscoveryPath, ErrConflict)
 	}
 	return written, err
 }
 
-// Differences returns the paths that [Publish] would write now, in order.
-func Differences(ctx context.Context, store Store, documents Documents) ([]string, error) {
-	var paths []string
-	for _, wanted := range []Object{documents.JWKS, documents.Discovery} {
-		stored, _, err := read(ctx, store, wanted.Path)
-		if err != nil {
-			return nil, err
-		}
-		if !holds(stored, wanted) {
-			paths = append(paths, wanted.Path)
-		}
-	}
-	return paths, nil
-}
-
 // read is store.Read with absence as the empty version.
-func read(ctx context.Context, store Store, path string) (Object, Version, error) {
+func read(ctx context.Context, store Store, path string) (stored, error) {
 	object, version, err := store.Read(ctx, path)
 	if errors.Is(err, ErrNotFound) {
-		return Object{}, "", nil
+		return stored{}, nil
 	}
 	if err != nil {
-		return Object{}, "", fmt.Errorf("reading %q from the store: %w", path, err)
+		return stored{}, fmt.Errorf("reading %q from the store: %w", path, err)
 	}
-	return object, version, nil
+	return stored{object, version}, nil
 }
 
 // put writes one object and sees for itself that it is there.
 func put(ctx context.Context, store Store, object Object, base Version) error {
 	_, writeErr := store.Write(ctx, object, base)
-	stored, _, readErr := read(ctx, store, object.Path)
+	found, readErr := read(ctx, store, object.Path)
 	switch {
-	case readErr == nil && holds(stored, object):
+	case readErr == nil && holds(found.object, object):
 		return nil
 	case writeErr != nil:
 		return fmt.Errorf("writing %q to the store: %w", object.Path, writeErr)

@@ -88,7 +88,7 @@ const (
 
 func publish(t *testing.T, store oidc.Store, documents oidc.Documents) ([]string, error) {
 	t.Helper()
-	_, base, err := oidc.Published(t.Context(), store)
+	base, err := oidc.Hold(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,16 +106,17 @@ func TestPublishOrder(t *testing.T) {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
 	want := []string{
-		"read " + jwks, // Published
-		"read " + jwks, "write " + jwks, "read " + jwks,
+		"read " + jwks, "read " + discovery, // Hold
+		"write " + jwks, "read " + jwks,
 		"read " + discovery, "write " + discovery, "read " + discovery,
 		"read " + jwks,
 	}
 	if diff := cmp.Diff(want, store.calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
-	if set, _, err := oidc.Published(t.Context(), store); err != nil || !set.Equal(documents.Keys) {
-		t.Errorf("Published() = %v, %v", set.IDs(), err)
+	holding, err := oidc.Hold(t.Context(), store)
+	if err != nil || !holding.Keys.Equal(documents.Keys) || holding.Issuer != "https://x.test" || holding.Damage != nil || holding.Missing(documents) != nil {
+		t.Errorf("held afterwards: %+v, %v", holding, err)
 	}
 }
 
@@ -210,14 +211,14 @@ func TestPublishFaults(t *testing.T) {
 			want: errCut, missing: []string{discovery},
 		},
 		{
-			name: "the store cannot be read",
+			name: "the JWKS cannot be read back",
 			fault: func(s *script, call string) error {
-				if call == "read "+jwks && len(s.calls) == 2 {
+				if call == "read "+jwks && len(s.calls) == 4 {
 					return errCut
 				}
 				return nil
 			},
-			want: errCut, missing: []string{jwks, discovery},
+			want: errCut, missing: []string{discovery},
 		},
 		{
 			name: "another writer is first",
@@ -230,9 +231,9 @@ func TestPublishFaults(t *testing.T) {
 			want: oidc.ErrConflict, missing: []string{discovery},
 		},
 		{
-			name: "another writer is first, before the first look",
+			name: "another writer is first, right after the look",
 			fault: func(s *script, _ string) error {
-				if len(s.calls) == 2 {
+				if len(s.calls) == 3 {
 					s.force(render(t, x, keytest.Set(t, 2)).JWKS)
 				}
 				return nil
@@ -294,7 +295,7 @@ func TestPublishCrashAtEveryStep(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, base, err := oidc.Published(t.Context(), store)
+			base, err := oidc.Hold(t.Context(), store)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -325,20 +326,31 @@ func TestPublishCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-func TestPublishedTellsDamage(t *testing.T) {
-	for name, body := range map[string]string{
-		"garbage":      "<html>",
-		"no keys":      `{"keys":[]}`,
-		"2 MB of junk": strings.Repeat("x", 1<<20+1), // as a store cuts it
-		"foreign key":  `{"keys":[{"kty":"OKP","kid":"a","crv":"Ed25519","x":"AA"}]}`,
+func TestHoldTellsDamage(t *testing.T) {
+	good, err := keytest.Set(t, 1).JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		body string
+		keys int
+	}{
+		"garbage":                     {"<html>", 0},
+		"no keys":                     {`{"keys":[]}`, 0},
+		"2 MB of junk":                {strings.Repeat("x", 1<<20+1), 0}, // as a store cuts it
+		"a foreign key alone":         {`{"keys":[{"kty":"OKP","kid":"a","crv":"Ed25519","x":"AA"}]}`, 0},
+		"a foreign key beside a good": {strings.Replace(string(good), `{"keys":[`, `{"keys":[{"kty":"OKP","kid":"a","crv":"Ed25519","x":"AA"},`, 1), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newScript()
-			store.force(oidc.Object{Path: jwks, Body: []byte(body)})
-			set, version, err := oidc.Published(t.Context(), store)
-			var fault *keys.Error
-			if !errors.As(err, &fault) || version == "" || set.Len() > 0 {
-				t.Errorf("Published() = %v, %q, %v; want a *keys.Error and the version", set.IDs(), version, err)
+			store.force(oidc.Object{Path: jwks, Body: []byte(test.body)})
+			holding, err := oidc.Hold(t.Context(), store)
+			if err != nil || len(holding.Damage) == 0 || holding.Keys.Len() != test.keys {
+				t.Fatalf("held %+v, %v; want damage and %d keys", holding, err, test.keys)
+			}
+			// Whatever it is, it can be replaced.
+			if _, err := publish(t, store, render(t, issuer(t, "https://x.test"), keytest.Set(t, 1))); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -1,8 +1,7 @@
 package oidc
 
 import (
-	"bytes"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
@@ -11,9 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/go-jose/go-jose/v4/json" // refuses duplicate members and compares names exactly
 
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 )
@@ -79,18 +75,11 @@ type metadata struct {
 // parseMetadata reads a discovery document strictly: what two parsers may read
 // differently is not read at all.
 func parseMetadata(body []byte) (metadata, error) {
-	switch {
-	case len(body) > keys.MaxInputSize:
+	if len(body) > keys.MaxInputSize {
 		return metadata{}, fmt.Errorf("it has more than %d bytes", keys.MaxInputSize)
-	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
-		return metadata{}, errors.New("it begins with a byte order mark")
-	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
-		return metadata{}, errors.New("it looks like HTML or XML")
-	case !utf8.Valid(body):
-		return metadata{}, errors.New("it is not UTF-8")
 	}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
+	if err := keys.UnmarshalStrict(body, &members); err != nil {
 		return metadata{}, err
 	}
 	var m metadata
@@ -101,7 +90,7 @@ func parseMetadata(body []byte) (metadata, error) {
 		"subject_types_supported":               &m.subjectTypes,
 		"id_token_signing_alg_values_supported": &m.algorithms,
 	} {
-		if value, found := members[name]; found && json.Unmarshal(value, target) != nil {
+		if value, found := members[name]; found && keys.UnmarshalStrict(value, target) != nil {
 			m.mistyped = append(m.mistyped, name)
 		}
 	}

@@ -58,7 +58,7 @@ func newFetcher(options VerifyOptions) fetcher {
 	}
 	dial, through := options.Dial, (func(*http.Request) (*url.URL, error))(nil)
 	if dial == nil {
-		dial, through = (&net.Dialer{}).DialContext, proxy
+		dial, through = (&net.Dialer{}).DialContext, Proxy
 	}
 	return fetcher{options: options, client: &http.Client{
 		Transport: &http.Transport{
@@ -73,9 +73,10 @@ func newFetcher(options VerifyOptions) fetcher {
 	}}
 }
 
-// proxy is the environment's, except for link-local addresses: a metadata
-// service is never asked through, nor a proxy told of it.
-func proxy(r *http.Request) (*url.URL, error) {
+// Proxy is for http.Transport: the environment's proxy, except that link-local
+// addresses, where clouds keep their metadata services, are never asked through
+// one, nor is one told of them.
+func Proxy(r *http.Request) (*url.URL, error) {
 	if address, err := netip.ParseAddr(r.URL.Hostname()); err == nil && address.Unmap().IsLinkLocalUnicast() {
 		return nil, nil
 	}
@@ -180,8 +181,13 @@ func resolve(ctx context.Context, options VerifyOptions, urls ...string) []resol
 			continue
 		}
 		seen[host] = true
-		addresses, err := lookup(ctx, host)
-		hosts = append(hosts, resolved{host: host, addresses: addresses, err: err})
+		found := resolved{host: host}
+		var addresses []netip.Addr
+		addresses, found.err = lookup(ctx, host)
+		for _, address := range addresses {
+			found.addresses = append(found.addresses, address.Unmap()) // the resolver gives IPv4 as ::ffff:127.0.0.1
+		}
+		hosts = append(hosts, found)
 	}
 	return hosts
 }

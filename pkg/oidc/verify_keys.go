@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"encoding/json"
@@ -54,7 +55,7 @@ func splitKey(number int, entry json.RawMessage) publishedKey {
 	if number > maxEntries {
 		k.fault = &keys.Error{Rule: keys.RuleTooManyKeys, Detail: "not looked at"}
 	} else {
-		k.key, k.fault = parseAlone(entry)
+		k.key, k.fault = keys.ParseJWK(entry)
 	}
 	if json.Unmarshal(entry, &k.members) != nil {
 		return k
@@ -63,36 +64,13 @@ func splitKey(number int, entry json.RawMessage) publishedKey {
 		k.id = ""
 	}
 	if k.fault != nil && k.fault.Rule == keys.RuleMalformedKey {
-		// A private member must not hide behind a duplicate one.
+		// A private member must not hide behind a duplicate one, or bytes that are not UTF-8.
 		merged, err := json.Marshal(k.members)
-		if _, fault := parseAlone(merged); err == nil && fault != nil && fault.Rule == keys.RulePrivateKey {
+		if _, fault := keys.ParseJWK(bytes.ToValidUTF8(merged, nil)); err == nil && fault != nil && fault.Rule == keys.RulePrivateKey {
 			k.fault = fault
 		}
 	}
 	return k
-}
-
-// companion is a valid key that nobody can sign with: the base point of P-256
-// (SEC 2 section 2.4.2), whose private key would be 1. keys.ParseJWKS says why
-// it leaves a key out only if another one remains.
-const companion = `{"kty":"EC","crv":"P-256","kid":"base point of P-256",` +
-	`"x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}`
-
-// parseAlone applies the rules of pkg/keys to one entry.
-func parseAlone(entry json.RawMessage) (keys.Key, *keys.Error) {
-	set, skipped, err := keys.ParseJWKS("", fmt.Appendf(nil, `{"keys":[%s,%s]}`, entry, companion))
-	if fault, ok := errors.AsType[*keys.Error](err); ok {
-		return keys.Key{}, fault
-	}
-	if len(skipped) > 0 {
-		return keys.Key{}, skipped[0]
-	}
-	for key := range set.All() {
-		if key.ID != "base point of P-256" {
-			return key, nil
-		}
-	}
-	return keys.Key{}, &keys.Error{Rule: keys.RuleWeakKey, Detail: "the base point of P-256, whose private key everybody knows"}
 }
 
 func usableKeys(entries []publishedKey) []keys.Key {
@@ -139,7 +117,7 @@ func (v *view) noPrivateMembers() verdict {
 		}
 	}
 	if len(private) > 0 {
-		return failed("ROTATE NOW: give the cluster a new signing key, take this one out with issuer-sync revoke, and publish public keys only; whoever read it can sign tokens",
+		return failed("ROTATE NOW: give the cluster a new signing key in place of this one, and run issuer-sync publish, which replaces a set that holds private members; whoever read it can sign tokens",
 			"PRIVATE KEY PUBLISHED: %s", several(private))
 	}
 	return passed("public keys only")

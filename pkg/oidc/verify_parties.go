@@ -89,7 +89,7 @@ func (p partyChecks) publicHost() verdict {
 			continue
 		}
 		if !slices.ContainsFunc(host.addresses, isPublic) {
-			outcome := failed("publish to public storage or under a public name; until then use the Entra stand-in, or upload the JWK set where a cloud offers that",
+			outcome := failed("publish to public storage or under a public name; until then only a cloud that takes an uploaded JWK set, such as Google Cloud, can trust it",
 				"host %q has no public address, only %v: only a public host can pass", host.host, host.addresses)
 			outcome.publicHost = true
 			return outcome
@@ -103,7 +103,6 @@ func (p partyChecks) publicHost() verdict {
 
 // isPublic reports whether the internet routes to an address.
 func isPublic(address netip.Addr) bool {
-	address = address.Unmap()
 	// RFC 6598: the shared space behind carriers' NAT, which is private too.
 	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10)
 	return address.IsGlobalUnicast() && !address.IsPrivate() && !shared.Contains(address)

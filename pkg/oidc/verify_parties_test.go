@@ -95,7 +95,7 @@ func TestVerifyWhatOnlyAPublicHostCanPass(t *testing.T) {
 	sum := sha1.Sum(w.tls.Certificates[0].Certificate[0])
 	const (
 		host = ` public host: host "127.0.0.1" has no public address, only [127.0.0.1]: only a public host can pass -> publish to public storage or under a public name;` +
-			` until then use the Entra stand-in, or upload the JWK set where a cloud offers that`
+			` until then only a cloud that takes an uploaded JWK set, such as Google Cloud, can trust it`
 		certificate = ` public certificate: it is trusted only through the CA given: only a public host can pass -> serve a certificate of a public CA`
 	)
 	own := `TLS chain: trusted only through the CA given: certificate "CN=server", 60 days left -> serve a certificate of a public CA to be trusted by public clouds`
@@ -129,7 +129,7 @@ func TestVerifyWhatOnlyAPublicHostCanPass(t *testing.T) {
 
 func TestVerifyPublicHost(t *testing.T) {
 	const private = ` only a public host can pass -> publish to public storage or under a public name;` +
-		` until then use the Entra stand-in, or upload the JWK set where a cloud offers that`
+		` until then only a cloud that takes an uploaded JWK set, such as Google Cloud, can trust it`
 	for _, test := range []verifyCase{
 		{name: "one public address among private ones", change: func(w *world) { w.options.Lookup = resolves("10.0.0.1", "2603:1030::1") }},
 		{
@@ -138,7 +138,7 @@ func TestVerifyPublicHost(t *testing.T) {
 				w.options.Lookup = resolves("10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.1.1", "100.64.0.1", "::1", "fe80::1", "fd00::1", "::ffff:100.64.0.1", "0.0.0.0")
 			},
 			want: []string{`FAIL  gcp: public host: host "oidc.example.com" has no public address, only ` +
-				`[10.0.0.1 172.16.0.1 192.168.0.1 169.254.1.1 100.64.0.1 ::1 fe80::1 fd00::1 ::ffff:100.64.0.1 0.0.0.0]:` + private},
+				`[10.0.0.1 172.16.0.1 192.168.0.1 169.254.1.1 100.64.0.1 ::1 fe80::1 fd00::1 100.64.0.1 0.0.0.0]:` + private},
 		},
 		{
 			name: "a key set on a private host",
