@@ -25,7 +25,7 @@ import (
 // it refuses are files that cannot be read, and the like.
 type builder struct {
 	config  config
-	getenv  func(string) string
+	lookup  lookupFunc
 	log     *slog.Logger
 	metrics *publisher.Metrics
 	serve   func(oidc.Documents)  // nil: nothing is served
@@ -90,14 +90,19 @@ func (b builder) publisher(c issuerConfig) (*publisher.Publisher, error) {
 func (b builder) source(c sourceConfig) (publisher.Source, error) {
 	switch {
 	case c.Cluster != nil:
-		return cluster.New(cluster.Config{
-			Kubeconfig: c.Cluster.Kubeconfig, Context: c.Cluster.Context,
-			PerServer: c.Cluster.PerServer == nil || *c.Cluster.PerServer, Log: b.log,
-		})
+		return cluster.New(c.Cluster.build(b.log))
 	case c.Files != nil:
 		return source.NewFiles(c.Files.Paths, b.log)
 	default:
 		return source.NewJWKS(source.JWKSConfig{URL: c.JWKS.URL, CAFile: c.JWKS.CAFile})
+	}
+}
+
+// build returns what internal/cluster is told.
+func (c clusterConfig) build(log *slog.Logger) cluster.Config {
+	return cluster.Config{
+		Kubeconfig: c.Kubeconfig, Context: c.Context,
+		PerServer: c.PerServer == nil || *c.PerServer, Log: log,
 	}
 }
 
@@ -124,11 +129,11 @@ func (b builder) azureBlobStore(c azureBlobConfig) (oidc.Store, error) {
 	var err error
 	switch c.Credential {
 	case azureblob.CredentialConnectionString:
-		config.ConnectionString, err = c.secret(b.getenv, "AZURE_STORAGE_CONNECTION_STRING")
+		config.ConnectionString, err = c.secret(b.lookup, "AZURE_STORAGE_CONNECTION_STRING")
 	case azureblob.CredentialSAS:
-		config.SAS, err = c.secret(b.getenv, "AZURE_STORAGE_SAS_TOKEN")
+		config.SAS, err = c.secret(b.lookup, "AZURE_STORAGE_SAS_TOKEN")
 	case azureblob.CredentialSharedKey:
-		config.AccountKey, err = c.secret(b.getenv, "AZURE_STORAGE_KEY")
+		config.AccountKey, err = c.secret(b.lookup, "AZURE_STORAGE_KEY")
 	}
 	if err != nil {
 		return nil, err

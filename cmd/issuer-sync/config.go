@@ -1,25 +1,16 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"reflect"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-viper/mapstructure/v2"
-	"github.com/spf13/pflag"
-	"github.com/spf13/viper"
 
 	"github.com/issuer-sync/issuer-sync/internal/store/azureblob"
 )
 
-// config is all that users can configure. The zero value of every field is
-// safe; defaults are in settings() and issuerDefaults.
+// config is all that users can configure. Defaults are in logSettings,
+// serverSettings and seedDefaults.
 type config struct {
 	// Issuers are what is published, in the file only.
 	Issuers []issuerConfig `mapstructure:"issuers"`
@@ -151,192 +142,11 @@ type logConfig struct {
 	Format string `mapstructure:"format"`
 }
 
-// setting is a scalar that file, environment and flag can set, in rising
-// precedence.
-type setting struct {
-	key      string // in the file
-	flag     string
-	fallback any
-	usage    string
-}
-
-// env is the setting's environment variable.
-func (s setting) env() string {
-	return "ISSUER_SYNC_" + strings.ToUpper(strings.ReplaceAll(s.flag, "-", "_"))
-}
-
-func logSettings() []setting {
-	return []setting{
-		{"log.level", "log-level", "info", "debug, info, warn or error"},
-		{"log.format", "log-format", "text", "text or json"},
-	}
-}
-
-func serverSettings() []setting {
-	return []setting{
-		{"serve.address", "serve-address", "", "serve the documents on this host:port"},
-		{"serve.tls.certFile", "serve-tls-cert-file", "", "PEM certificate; read again when it changes"},
-		{"serve.tls.keyFile", "serve-tls-key-file", "", "PEM private key of the certificate"},
-		{"serve.maxAge", "serve-max-age", 5 * time.Minute, "cache lifetime that the documents declare"},
-		{"serve.linger", "serve-linger", 5 * time.Second, "how long to go on serving after SIGTERM"},
-		{"admin.address", "admin-address", ":8081", "host:port of /healthz, /readyz, /metrics and the status page; empty: none"},
-	}
-}
-
-func bindFlags(flags *pflag.FlagSet, settings []setting) {
-	for _, s := range settings {
-		usage := fmt.Sprintf("%s (%s)", s.usage, s.env())
-		switch fallback := s.fallback.(type) {
-		case time.Duration:
-			flags.Duration(s.flag, fallback, usage)
-		default:
-			flags.String(s.flag, fmt.Sprint(fallback), usage)
-		}
-	}
-}
-
-// loadConfig reads file, environment and flags into one valid config. The
-// error lists every mistake, one a line.
-func loadConfig(flags *pflag.FlagSet, getenv func(string) string) (config, error) {
-	v, err := readConfig(flags, configFile(flags, getenv))
-	if err != nil {
-		return config{}, err
-	}
-	file := v.ConfigFileUsed()
-	if file == "" {
-		return config{}, errors.New("no configuration: name a file with --config or ISSUER_SYNC_CONFIG")
-	}
-	var decoded config
-	faults := decode(v, &decoded)
-	decoded.setDefaults()
-	faults = append(faults, decoded.validate()...)
-	for i, fault := range faults {
-		faults[i] = fmt.Errorf("%s: %w", file, fault)
-	}
-	return decoded, errors.Join(faults...)
-}
-
-// loadLogConfig is loadConfig for commands that need no file.
-func loadLogConfig(flags *pflag.FlagSet) (logConfig, error) {
-	v, err := readConfig(flags, "")
-	if err != nil {
-		return logConfig{}, err
-	}
-	return logConfig{Level: v.GetString("log.level"), Format: v.GetString("log.format")}, nil
-}
-
-func readConfig(flags *pflag.FlagSet, file string) (*viper.Viper, error) {
-	v := viper.New()
-	v.SetConfigType("yaml")
-	for _, s := range slices.Concat(logSettings(), serverSettings()) {
-		if err := v.BindEnv(s.key, s.env()); err != nil {
-			return nil, err
-		}
-		v.SetDefault(s.key, s.fallback)
-		if flag := flags.Lookup(s.flag); flag != nil {
-			if err := v.BindPFlag(s.key, flag); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if file == "" {
-		return v, nil
-	}
-	v.SetConfigFile(file)
-	if err := v.ReadInConfig(); err != nil {
-		if path, ok := errors.AsType[*fs.PathError](err); ok {
-			err = path.Err
-		}
-		return nil, fmt.Errorf("reading configuration %q: %w", file, err)
-	}
-	return v, nil
-}
-
-// configFile returns the file that flag or environment name; "" means none.
-func configFile(flags *pflag.FlagSet, getenv func(string) string) string {
-	if flag := flags.Lookup("config"); flag != nil && flag.Changed {
-		return flag.Value.String()
-	}
-	return getenv("ISSUER_SYNC_CONFIG")
-}
-
-// decode fills c and reports values of the wrong type and fields that do not exist.
-func decode(v *viper.Viper, c *config) []error {
-	var metadata mapstructure.Metadata
-	err := v.Unmarshal(c, func(decoder *mapstructure.DecoderConfig) {
-		decoder.Metadata = &metadata
-		decoder.WeaklyTypedInput = false
-		decoder.DecodeHook = mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), boolToString)
-	})
-	var faults []error
-	if err != nil {
-		faults = fieldFaults(err)
-	}
-	slices.Sort(metadata.Unused)
-	for _, name := range metadata.Unused {
-		faults = append(faults, fmt.Errorf("%s: unknown field", name))
-	}
-	return faults
-}
-
-// boolToString lets "enabled: false" stand where "auto" may stand too.
-func boolToString(_, to reflect.Type, value any) (any, error) {
-	if b, ok := value.(bool); ok && to.Kind() == reflect.String {
-		return strconv.FormatBool(b), nil
-	}
-	return value, nil
-}
-
-// fieldFaults unpacks mapstructure's collection of errors into one for each field.
-func fieldFaults(err error) (faults []error) {
-	var several interface{ Unwrap() []error }
-	if errors.As(err, &several) {
-		for _, one := range several.Unwrap() {
-			faults = append(faults, fieldFaults(one)...)
-		}
-		return faults
-	}
-	var field *mapstructure.DecodeError
-	if !errors.As(err, &field) {
-		return []error{err}
-	}
-	if value, ok := errors.AsType[*mapstructure.UnconvertibleTypeError](err); ok {
-		return []error{fmt.Errorf("%s: %v; want a %s", field.Name(), value.Value, value.Expected.Type())}
-	}
-	return []error{fmt.Errorf("%s: %w", field.Name(), field.Unwrap())}
-}
-
-func (c *config) setDefaults() {
-	if c.LeaderElection.Enabled == "" {
-		c.LeaderElection.Enabled = "auto"
-	}
-	for i := range c.Issuers {
-		issuer := &c.Issuers[i]
-		if issuer.Interval == 0 {
-			issuer.Interval = 30 * time.Second
-		}
-		if issuer.Keys.Retention == 0 {
-			issuer.Keys.Retention = 48 * time.Hour
-		}
-		if issuer.Keys.MinimumWait == 0 {
-			issuer.Keys.MinimumWait = 24 * time.Hour
-		}
-		if issuer.Keys.Max == 0 {
-			issuer.Keys.Max = 50
-		}
-		for _, store := range issuer.Stores {
-			if store.AzureBlob != nil && store.AzureBlob.Credential == "" {
-				store.AzureBlob.Credential = "default"
-			}
-		}
-	}
-}
-
 // secret returns the content of CredentialFile, or of the environment variable
 // that Azure's own tools read.
-func (c azureBlobConfig) secret(getenv func(string) string, variable string) (azureblob.Secret, error) {
+func (c azureBlobConfig) secret(lookup lookupFunc, variable string) (azureblob.Secret, error) {
 	if c.CredentialFile == "" {
-		value := getenv(variable)
+		value, _ := lookup(variable)
 		if value == "" {
 			return "", fmt.Errorf("credential %s needs credentialFile, or %s in the environment", c.Credential, variable)
 		}

@@ -28,7 +28,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
-func newDemoCommand() *cobra.Command {
+func newDemoCommand(lookup lookupFunc) *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -39,7 +39,7 @@ outside as a cloud does, rotates the key, and shows that the old and the new
 token both verify.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := loadLogConfig(cmd.Flags())
+			config, err := loadLogConfig(cmd.Flags(), lookup)
 			if err != nil {
 				return err
 			}
@@ -68,13 +68,13 @@ type demo struct {
 	server    *httpserver.Server
 	handler   *oidc.Handler
 	issuer    oidc.Issuer
-	published chan keys.Set // each set that is served
+	published chan keys.Set // the set that is served now, unless somebody took it
 	provider  *oidcclient.Provider
 	client    *http.Client
 }
 
 func runDemo(ctx context.Context, out io.Writer, log *slog.Logger, keep bool) (err error) {
-	d := &demo{out: out, log: log, start: time.Now(), published: make(chan keys.Set, 10), client: new(http.Client)}
+	d := &demo{out: out, log: log, start: time.Now(), published: make(chan keys.Set, 1), client: new(http.Client)}
 	if d.directory, err = os.MkdirTemp("", "issuer-sync-demo-"); err != nil {
 		return fmt.Errorf("making a directory for the demo: %w", err)
 	}
@@ -205,6 +205,10 @@ func (d *demo) publish(ctx context.Context, running *errgroup.Group) error {
 		MaxAge: oidc.DefaultMaxAge, MaxKeys: 50, Interval: time.Minute, Log: d.log,
 		Serve: func(documents oidc.Documents) {
 			d.handler.Set(documents)
+			select { // the one publisher is the only sender, so there is room afterwards
+			case <-d.published:
+			default:
+			}
 			d.published <- documents.Keys
 		},
 	})
@@ -275,7 +279,7 @@ Still serving, until you press Ctrl-C. Try:
   curl --cacert %[1]s %[2]s
   curl --cacert %[1]s %[3]s
   issuer-sync verify --ca-file %[1]s %[4]s
-  cp %[5]s %[6]s   # publish another key
+  openssl genrsa 2048 | openssl pkey -pubout -out %[5]s   # publish another key
 `, d.authority.caFile, d.issuer.DiscoveryURL(), d.issuer.JWKSURL(), d.issuer,
-		"some.pub", filepath.Join(d.directory, "another.pub"))
+		filepath.Join(d.directory, "another.pub"))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,12 @@ func newJWKSCommand() *cobra.Command {
 serve it. Private keys are refused. Blocks that are left out are told on stderr.`,
 		Example: `  issuer-sync jwks --public-keys /etc/kubernetes/pki/sa.pub
   issuer-sync jwks --public-keys old.pub,new.pub --output-file jwks.json`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q: name files with --public-keys: issuer-sync jwks --public-keys %s", args, strings.Join(args, ","))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return errors.New("--public-keys: name at least one PEM file")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
@@ -19,7 +20,7 @@ func printJSON(w io.Writer, v any) error {
 
 // printRound prints what a round did, a line for each source and store.
 func printRound(w io.Writer, round publisher.Round) {
-	fmt.Fprintf(w, "issuer %s\n", round.Issuer)
+	fmt.Fprintf(w, "issuer %s at %s\n", round.Issuer, round.Time.Format(time.RFC3339))
 	for _, source := range round.Sources {
 		fmt.Fprintf(w, "  source  %s: %s\n", source.Origin, sourceOutcome(source))
 		for _, skipped := range source.Skipped {
@@ -29,7 +30,10 @@ func printRound(w io.Writer, round publisher.Round) {
 	for _, store := range round.Stores {
 		fmt.Fprintf(w, "  store   %s: %s\n", store.Store, storeOutcome(store))
 		if store.Repaired != "" {
-			fmt.Fprintf(w, "          repaired: %s\n", store.Repaired)
+			fmt.Fprintf(w, "          repaired: somebody else changed it: %s\n", store.Repaired)
+		}
+		if len(store.Foreign) > 0 {
+			fmt.Fprintf(w, "          foreign keys, shown by no source: %s\n", strings.Join(store.Foreign, ", "))
 		}
 	}
 	if round.Outside != nil {
@@ -45,7 +49,11 @@ func printRound(w io.Writer, round publisher.Round) {
 
 func sourceOutcome(source publisher.SourceResult) string {
 	if source.Error != "" {
-		return "FAILED: " + source.Error
+		age := "never answered"
+		if !source.LastGood.IsZero() {
+			age = "last answered at " + source.LastGood.Format(time.RFC3339)
+		}
+		return "FAILED: " + source.Error + "; " + age
 	}
 	return "keys " + strings.Join(source.Keys, ", ")
 }
@@ -86,14 +94,9 @@ func outsideOutcome(report oidc.Report) string {
 	return summary
 }
 
-// printReport prints every check on a line, with the cure below it.
+// printReport prints every check on a line, with its cure, so that grep finds both.
 func printReport(w io.Writer, report oidc.Report) {
 	for _, check := range report.Checks {
-		cure := check.Cure
-		check.Cure = ""
 		fmt.Fprintln(w, check)
-		if cure != "" {
-			fmt.Fprintf(w, "      cure: %s\n", cure)
-		}
 	}
 }

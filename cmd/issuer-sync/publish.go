@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 )
 
-func newPublishCommand(getenv func(string) string) *cobra.Command {
+func newPublishCommand(lookup lookupFunc) *cobra.Command {
 	var dryRun bool
 	var output string
 	cmd := &cobra.Command{
@@ -24,15 +25,20 @@ With --dry-run nothing is written, and the exit code is 3 if anything would be.`
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			config, err := loadConfig(cmd.Flags(), getenv)
+			config, err := loadConfig(cmd.Flags(), lookup)
 			if err != nil {
 				return err
+			}
+			for i, issuer := range config.Issuers {
+				if len(issuer.Stores) == 0 {
+					return fmt.Errorf("publish writes to stores; issuers[%d].stores has none", i)
+				}
 			}
 			log, err := newLogger(cmd.ErrOrStderr(), config.Log)
 			if err != nil {
 				return err
 			}
-			publishers, err := builder{config: config, getenv: getenv, log: log}.publishers()
+			publishers, err := builder{config: config, lookup: lookup, log: log}.publishers()
 			if err != nil {
 				return err
 			}

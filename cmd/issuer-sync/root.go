@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newRootCommand(getenv func(string) string) *cobra.Command {
+func newRootCommand(lookup lookupFunc) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "issuer-sync",
 		Short: "Make a Kubernetes cluster an OIDC issuer that clouds trust",
@@ -27,25 +27,21 @@ configuration, 3 --dry-run found something to write.`,
 	}
 	root.PersistentFlags().String("config", "", "configuration file, YAML (ISSUER_SYNC_CONFIG)")
 	bindFlags(root.PersistentFlags(), logSettings())
-	root.AddCommand(newDemoCommand(), newRunCommand(getenv), newPublishCommand(getenv), newJWKSCommand(), newVerifyCommand(getenv))
+	root.AddCommand(newDemoCommand(lookup), newRunCommand(lookup), newPublishCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup))
 	return root
 }
 
-// newLogger returns the logger that the configuration asks for.
+// newLogger returns the logger that a valid configuration asks for.
 func newLogger(w io.Writer, config logConfig) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(config.Level)); err != nil {
-		return nil, fmt.Errorf("log.level (--log-level): %q; want debug, info, warn or error", config.Level)
+		return nil, err
 	}
 	options := &slog.HandlerOptions{Level: level}
-	switch config.Format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
+	if config.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options)), nil
-	default:
-		return nil, fmt.Errorf("log.format (--log-format): %q; want text or json", config.Format)
 	}
+	return slog.New(slog.NewTextHandler(w, options)), nil
 }
 
 // outputFlag adds -o to a command that prints a report.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,7 +18,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
-func newRunCommand(getenv func(string) string) *cobra.Command {
+func newRunCommand(lookup lookupFunc) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Keep every configured issuer right, and serve the documents",
@@ -28,7 +27,7 @@ the documents if serve.address is set, and goes on until it is told to stop. Wha
 is published is served at once after a restart, also while every source is down.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := loadConfig(cmd.Flags(), getenv)
+			config, err := loadConfig(cmd.Flags(), lookup)
 			if err != nil {
 				return err
 			}
@@ -36,7 +35,7 @@ is published is served at once after a restart, also while every source is down.
 			if err != nil {
 				return err
 			}
-			d, err := newDaemon(config, getenv, log)
+			d, err := newDaemon(config, lookup, log)
 			if err != nil {
 				return err
 			}
@@ -58,7 +57,7 @@ type daemon struct {
 	certificate *httpserver.Certificate
 }
 
-func newDaemon(config config, getenv func(string) string, log *slog.Logger) (*daemon, error) {
+func newDaemon(config config, lookup lookupFunc, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: config, log: log, registry: prometheus.NewRegistry(), status: new(statusPage)}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var issuers []oidc.Issuer
@@ -79,7 +78,7 @@ func newDaemon(config config, getenv func(string) string, log *slog.Logger) (*da
 		}
 	}
 	d.publishers, err = builder{
-		config: config, getenv: getenv, log: log, metrics: publisher.NewMetrics(d.registry),
+		config: config, lookup: lookup, log: log, metrics: publisher.NewMetrics(d.registry),
 		serve: d.handler.Set, report: d.status.record,
 	}.publishers()
 	return d, err
@@ -128,8 +127,8 @@ func (d *daemon) listen(ctx context.Context) ([]*httpserver.Server, error) {
 func (d *daemon) admin() http.Handler {
 	mux := http.NewServeMux()
 	httpserver.Health(mux, func() error {
-		if !d.handler.Ready() {
-			return errors.New("not every issuer has documents yet")
+		if missing := d.handler.Missing(); len(missing) > 0 {
+			return fmt.Errorf("no documents yet: %v", missing)
 		}
 		return nil
 	})

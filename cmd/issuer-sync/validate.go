@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"net/url"
+	"log/slog"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,48 +12,100 @@ import (
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
-// validate returns every mistake that can be seen without asking anybody, each
-// with the field it is in.
-func (c *config) validate() []error {
-	check := new(checker)
-	if _, err := newLogger(nil, c.Log); err != nil {
-		check.faults = append(check.faults, err)
-	}
+// validate reports every mistake that can be seen without asking anybody.
+func (c config) validate(check *checker) {
+	c.Log.validate(check)
 	if len(c.Issuers) == 0 {
 		check.fault("issuers", "there is none; want at least one with url, sources and stores")
 	}
-	byURL, byPath := map[string]int{}, map[string]int{}
 	for i, issuer := range c.Issuers {
-		at := fmt.Sprintf("issuers[%d]", i)
-		issuer.validate(check, at)
-		if other, taken := byURL[issuer.URL]; taken {
-			check.fault(at+".url", "%q is that of issuers[%d] too", issuer.URL, other)
-			continue
-		}
-		byURL[issuer.URL] = i
-		if parsed, err := oidc.ParseIssuer(issuer.URL); err == nil && c.Serve.Address != "" {
-			path := parsed.Path("")
-			if other, taken := byPath[path]; taken {
-				check.fault(at+".url", "it has the same path as issuers[%d]; one server cannot tell them apart", other)
-			}
-			byPath[path] = i
-		}
+		issuer.validate(check, fmt.Sprintf("issuers[%d]", i))
 		if len(issuer.Stores) == 0 && c.Serve.Address == "" {
-			check.fault(at+".stores", "there is none, and serve.address is empty: the documents would go nowhere")
+			check.fault(fmt.Sprintf("issuers[%d].stores", i), "there is none, and serve.address is empty: the documents would go nowhere")
 		}
 	}
+	c.distinctIssuers(check)
+	c.distinctStores(check)
 	if enabled := c.LeaderElection.Enabled; enabled != "auto" && enabled != "false" {
 		check.fault("leaderElection.enabled", "%q; want auto or false: this version elects no leader, every replica writes and compare-and-swap keeps that right", enabled)
 	}
 	c.Serve.validate(check)
 	check.address("admin.address", c.Admin.Address)
-	return check.faults
+}
+
+func (c config) distinctIssuers(check *checker) {
+	byURL, byPath := map[string]int{}, map[string]int{}
+	for i, issuer := range c.Issuers {
+		parsed, err := oidc.ParseIssuer(issuer.URL)
+		if err != nil {
+			continue // reported already
+		}
+		at := fmt.Sprintf("issuers[%d].url", i)
+		if other, taken := byURL[issuer.URL]; taken {
+			check.fault(at, "%q is that of issuers[%d] too", issuer.URL, other)
+			continue
+		}
+		byURL[issuer.URL] = i
+		path := parsed.Path("")
+		if other, taken := byPath[path]; taken && c.Serve.Address != "" {
+			check.fault(at, "it has the same path as issuers[%d]; one server cannot tell them apart", other)
+		}
+		byPath[path] = i
+	}
+}
+
+// distinctStores reports stores that are named twice: two publishers would
+// write over each other.
+func (c config) distinctStores(check *checker) {
+	taken := map[string]string{}
+	for i, issuer := range c.Issuers {
+		for j, store := range issuer.Stores {
+			at, place := fmt.Sprintf("issuers[%d].stores[%d]", i, j), store.place()
+			if other, ok := taken[place]; ok && place != "" {
+				check.fault(at, "it is the same place as %s; want each store once", other)
+				continue
+			}
+			taken[place] = at
+		}
+	}
+}
+
+// place is equal for stores that are in the same place; "" is unknown.
+func (c storeConfig) place() string {
+	switch {
+	case c.AzureBlob != nil && c.AzureBlob.URL != "":
+		return "azureBlob " + strings.TrimRight(c.AzureBlob.URL, "/")
+	case c.Directory != nil && c.Directory.Path != "":
+		path, err := filepath.Abs(c.Directory.Path)
+		if err != nil { // the working directory is gone
+			path = filepath.Clean(c.Directory.Path)
+		}
+		return "directory " + path
+	case c.ConfigMap != nil && c.ConfigMap.Name != "":
+		m := c.ConfigMap
+		return fmt.Sprintf("configMap %q %q %q %q", m.Kubeconfig, m.Context, m.Namespace, m.Name)
+	default:
+		return ""
+	}
+}
+
+// validate reports levels and formats that do not exist.
+func (c logConfig) validate(check *checker) {
+	if err := new(slog.Level).UnmarshalText([]byte(c.Level)); err != nil {
+		check.fault("log.level", "%q; want debug, info, warn or error", c.Level)
+	}
+	if c.Format != "text" && c.Format != "json" {
+		check.fault("log.format", "%q; want text or json", c.Format)
+	}
 }
 
 func (c serveConfig) validate(check *checker) {
 	check.address("serve.address", c.Address)
-	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		check.fault("serve.tls", "certFile is %q and keyFile is %q; want both or none", c.TLS.CertFile, c.TLS.KeyFile)
+	if c.TLS.CertFile != "" && c.TLS.KeyFile == "" {
+		check.fault("serve.tls.certFile", "%q without serve.tls.keyFile; want both or none", c.TLS.CertFile)
+	}
+	if c.TLS.KeyFile != "" && c.TLS.CertFile == "" {
+		check.fault("serve.tls.keyFile", "%q without serve.tls.certFile; want both or none", c.TLS.KeyFile)
 	}
 	// More than a day would hold a rotation up for that long.
 	check.duration("serve.maxAge", c.MaxAge, time.Second, 24*time.Hour)
@@ -63,9 +113,7 @@ func (c serveConfig) validate(check *checker) {
 }
 
 func (c issuerConfig) validate(check *checker, at string) {
-	if _, err := oidc.ParseIssuer(c.URL); err != nil {
-		check.faults = append(check.faults, fmt.Errorf("%s.url: %w", at, err))
-	}
+	check.issuer(at+".url", c.URL)
 	check.duration(at+".interval", c.Interval, time.Second, 24*time.Hour)
 	if c.Keys.Max < 1 || c.Keys.Max > keys.MaxKeys {
 		check.fault(at+".keys.max", "%d; want 1 to %d, the most that relying parties read", c.Keys.Max, keys.MaxKeys)
@@ -82,7 +130,7 @@ func (c issuerConfig) validate(check *checker, at string) {
 		store.validate(check, fmt.Sprintf("%s.stores[%d]", at, i))
 	}
 	if c.Verify.URL != "" {
-		check.url(at+".verify.url", c.Verify.URL, "https", "http")
+		check.baseURL(at+".verify.url", c.Verify.URL)
 	}
 }
 
@@ -102,10 +150,10 @@ func (c sourceConfig) validate(check *checker, at string) {
 func (c storeConfig) validate(check *checker, at string) {
 	check.exactlyOne(at, map[string]bool{"azureBlob": c.AzureBlob != nil, "directory": c.Directory != nil, "configMap": c.ConfigMap != nil})
 	if c.AzureBlob != nil {
-		check.url(at+".azureBlob.url", c.AzureBlob.URL, "https", "http")
+		check.baseURL(at+".azureBlob.url", c.AzureBlob.URL)
 		credentials := []string{"default", "workloadIdentity", "connectionString", "sas", "sharedKey"}
 		if !slices.Contains(credentials, c.AzureBlob.Credential) {
-			check.fault(at+".azureBlob.credential", "%q; want one of %s", c.AzureBlob.Credential, strings.Join(credentials, ", "))
+			check.fault(at+".azureBlob.credential", "it is not known; want one of %s", strings.Join(credentials, ", "))
 		}
 	}
 	if c.Directory != nil && c.Directory.Path == "" {
@@ -113,66 +161,5 @@ func (c storeConfig) validate(check *checker, at string) {
 	}
 	if c.ConfigMap != nil && (c.ConfigMap.Namespace == "" || c.ConfigMap.Name == "") {
 		check.fault(at+".configMap", "namespace is %q and name is %q; want both", c.ConfigMap.Namespace, c.ConfigMap.Name)
-	}
-}
-
-// checker collects mistakes.
-type checker struct {
-	faults []error
-}
-
-func (c *checker) fault(field, format string, args ...any) {
-	c.faults = append(c.faults, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
-}
-
-func (c *checker) exactlyOne(field string, given map[string]bool) {
-	var names, set []string
-	for name, ok := range given {
-		names = append(names, name)
-		if ok {
-			set = append(set, name)
-		}
-	}
-	slices.Sort(names)
-	slices.Sort(set)
-	switch len(set) {
-	case 1:
-	case 0:
-		c.fault(field, "it says nothing; want exactly one of %s (written %s: {} if it has no fields)", strings.Join(names, ", "), names[0])
-	default:
-		c.fault(field, "it has %s; want exactly one, and another list entry for each other", strings.Join(set, " and "))
-	}
-}
-
-func (c *checker) duration(field string, d, least, most time.Duration) {
-	if d < least || d > most {
-		c.fault(field, "%s; want %s to %s, with its unit", d, least, most)
-	}
-}
-
-func (c *checker) url(field, s string, schemes ...string) {
-	u, err := url.Parse(s)
-	if err != nil {
-		if parse, ok := errors.AsType[*url.Error](err); ok {
-			err = parse.Err
-		}
-		c.fault(field, "%q: %v", s, err)
-		return
-	}
-	if !slices.Contains(schemes, u.Scheme) || u.Host == "" {
-		c.fault(field, "%q; want an absolute URL with scheme %s", s, strings.Join(schemes, " or "))
-	}
-}
-
-func (c *checker) address(field, s string) {
-	if s == "" {
-		return
-	}
-	_, port, err := net.SplitHostPort(s)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		c.fault(field, "%q; want host:port with a port from 0 to 65535, such as :8443", s)
 	}
 }

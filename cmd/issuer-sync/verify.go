@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,11 +27,11 @@ type verifyFlags struct {
 	audience            string
 	caFile, baseURL     string
 	output              string
-	getenv              func(string) string
+	lookup              lookupFunc
 }
 
-func newVerifyCommand(getenv func(string) string) *cobra.Command {
-	flags := verifyFlags{getenv: getenv}
+func newVerifyCommand(lookup lookupFunc) *cobra.Command {
+	flags := verifyFlags{lookup: lookup}
 	cmd := &cobra.Command{
 		Use:   "verify ISSUER",
 		Short: "Check an issuer from outside, as a relying party does",
@@ -42,9 +43,22 @@ With a token, or a service account to make one for, the token is checked against
 the documents too. Tokens are never printed.`,
 		Example: `  issuer-sync verify https://contoso.blob.core.windows.net/oidc-prod --for entra,aws
   issuer-sync verify https://oidc.example.com --service-account default/default --kubeconfig ~/.kube/config`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name the issuer: issuer-sync verify https://oidc.example.com")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			issuer, options, err := flags.options(cmd.Context(), args[0], slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+			config, err := loadLogConfig(cmd.Flags(), lookup)
+			if err != nil {
+				return err
+			}
+			log, err := newLogger(cmd.ErrOrStderr(), config)
+			if err != nil {
+				return err
+			}
+			issuer, options, err := flags.options(cmd.Context(), args[0], log)
 			if err != nil {
 				return err
 			}
@@ -64,7 +78,7 @@ the documents too. Tokens are never printed.`,
 	f.StringSliceVar(&flags.parties, "for", nil, "relying parties whose limits to check too: entra, aws, gcp")
 	f.StringVar(&flags.tokenFile, "token", "", "file with a service account token to check; - for stdin")
 	f.StringVar(&flags.serviceAccount, "service-account", "", "NAMESPACE/NAME to request a token for (needs create on serviceaccounts/token)")
-	f.StringVar(&flags.kubeconfig, "kubeconfig", "", "kubeconfig for --service-account; default $KUBECONFIG, ~/.kube/config, the pod's own account")
+	f.StringVar(&flags.kubeconfig, "kubeconfig", "", "kubeconfig for --service-account; default $KUBECONFIG, in a pod the pod's own account, ~/.kube/config")
 	f.StringVar(&flags.context, "context", "", "context in the kubeconfig")
 	f.StringVar(&flags.audience, "audience", "", "audience the token must have; default for --service-account "+azureAudience+", for --token any single one")
 	f.StringVar(&flags.caFile, "ca-file", "", "PEM certificates to trust for a private issuer")
@@ -77,7 +91,7 @@ the documents too. Tokens are never printed.`,
 // options reads what the flags name. What is wrong with the flags themselves is
 // a usage error; what the world refuses is a failure.
 func (f verifyFlags) options(ctx context.Context, arg string, log *slog.Logger) (oidc.Issuer, oidc.VerifyOptions, error) {
-	options := oidc.VerifyOptions{BaseURL: f.baseURL}
+	options := oidc.VerifyOptions{BaseURL: f.baseURL, Audience: f.audience}
 	issuer, err := oidc.ParseIssuer(arg)
 	faults := []error{err, checkOutput(f.output)}
 	for _, name := range f.parties {
@@ -92,26 +106,47 @@ func (f verifyFlags) options(ctx context.Context, arg string, log *slog.Logger) 
 		options.Roots, err = readCAs(f.caFile)
 		faults = append(faults, err)
 	}
-	if f.tokenFile != "" && f.serviceAccount != "" {
-		faults = append(faults, errors.New("--token and --service-account: give one of them"))
-	}
-	if f.serviceAccount != "" {
-		if namespace, name, ok := strings.Cut(f.serviceAccount, "/"); !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
-			faults = append(faults, fmt.Errorf("--service-account: %q; want NAMESPACE/NAME", f.serviceAccount))
-		}
-	}
-	if err := errors.Join(faults...); err != nil {
+	kubeconfig, err := f.kubeconfigFile()
+	if err := errors.Join(append(faults, f.validate(), err)...); err != nil {
 		return issuer, options, err
 	}
-	options.Audience = f.audience
 	switch {
 	case f.tokenFile != "":
 		options.Token, err = readToken(f.tokenFile)
 	case f.serviceAccount != "":
 		options.Audience = cmp.Or(f.audience, azureAudience)
-		options.Token, err = f.requestToken(ctx, options.Audience, log)
+		options.Token, err = f.requestToken(ctx, kubeconfig, options.Audience, log)
 	}
 	return issuer, options, failed(err)
+}
+
+// validate reports flags that do not fit each other, or that cannot be.
+func (f verifyFlags) validate() error {
+	check := new(checker)
+	if f.baseURL != "" {
+		check.baseURL("--base-url", f.baseURL)
+	}
+	if f.tokenFile != "" && f.serviceAccount != "" {
+		check.fault("--token and --service-account", "give one of them")
+	}
+	if f.serviceAccount != "" {
+		if namespace, name, ok := strings.Cut(f.serviceAccount, "/"); !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+			check.fault("--service-account", "%q; want NAMESPACE/NAME", f.serviceAccount)
+		}
+	}
+	if f.audience != "" && f.tokenFile == "" && f.serviceAccount == "" {
+		check.fault("--audience", "there is no token to check; give --token or --service-account too")
+	}
+	if f.serviceAccount == "" {
+		const needless = "no token is requested; give --service-account too"
+		if f.kubeconfig != "" {
+			check.fault("--kubeconfig", needless)
+		}
+		if f.context != "" {
+			check.fault("--context", needless)
+		}
+	}
+	return errors.Join(check.faults...)
 }
 
 // azureAudience is what Entra wants in tokens, in the public cloud.
@@ -132,8 +167,8 @@ func readToken(name string) (string, error) {
 	return token, nil
 }
 
-func (f verifyFlags) requestToken(ctx context.Context, audience string, log *slog.Logger) (string, error) {
-	reached, err := cluster.New(cluster.Config{Kubeconfig: f.kubeconfigFile(), Context: f.context, Log: log})
+func (f verifyFlags) requestToken(ctx context.Context, kubeconfig, audience string, log *slog.Logger) (string, error) {
+	reached, err := cluster.New(cluster.Config{Kubeconfig: kubeconfig, Context: f.context, Log: log})
 	if err != nil {
 		return "", err
 	}
@@ -144,17 +179,25 @@ func (f verifyFlags) requestToken(ctx context.Context, audience string, log *slo
 }
 
 // kubeconfigFile is where kubectl would look, except that in a pod the pod's
-// own account comes first.
-func (f verifyFlags) kubeconfigFile() string {
-	if f.kubeconfig != "" || f.getenv("KUBERNETES_SERVICE_HOST") != "" {
-		return f.kubeconfig
+// own account, for which it returns "", goes before the home directory.
+func (f verifyFlags) kubeconfigFile() (string, error) {
+	if f.kubeconfig != "" || f.serviceAccount == "" {
+		return f.kubeconfig, nil
 	}
-	if list := filepath.SplitList(f.getenv("KUBECONFIG")); len(list) > 0 {
-		return list[0]
+	list, _ := f.lookup("KUBECONFIG")
+	files := slices.DeleteFunc(filepath.SplitList(list), func(file string) bool { return file == "" })
+	switch {
+	case len(files) > 1:
+		return "", fmt.Errorf("KUBECONFIG: it names %d files; name one of them with --kubeconfig", len(files))
+	case len(files) == 1:
+		return files[0], nil
+	}
+	if host, _ := f.lookup("KUBERNETES_SERVICE_HOST"); host != "" {
+		return "", nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("finding ~/.kube/config: %w; name a file with --kubeconfig", err)
 	}
-	return filepath.Join(home, ".kube", "config")
+	return filepath.Join(home, ".kube", "config"), nil
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
 // Metrics are the publishers' Prometheus metrics, shared by all issuers of a
@@ -70,11 +72,15 @@ func (m *Metrics) record(round Round, took time.Duration) {
 			m.storeFaults.WithLabelValues(round.Issuer, store.Store).Inc()
 		}
 	}
-	if round.Outside != nil {
-		ok := 1.0
-		if round.Outside.Failed() {
-			ok = 0
-		}
-		m.outside.WithLabelValues(round.Issuer).Set(ok)
+}
+
+func (m *Metrics) recordOutside(report oidc.Report) {
+	if m == nil {
+		return
 	}
+	ok := 1.0
+	if report.Failed() {
+		ok = 0
+	}
+	m.outside.WithLabelValues(report.Issuer).Set(ok)
 }

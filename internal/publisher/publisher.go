@@ -8,10 +8,10 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
@@ -68,20 +68,33 @@ type Config struct {
 
 // Publisher keeps one issuer. Its methods are not safe for concurrent use.
 type Publisher struct {
-	config   Config
-	lastGood map[string]keys.Set // by origin
-	served   *oidc.Documents
-	problems problems
+	config    Config
+	inquiries []*inquiry
+	keepers   []*keeper
+	lastGood  map[string]good // by origin
+	served    keys.Set
+	current   atomic.Pointer[snapshot]    // after the last round
+	outside   atomic.Pointer[oidc.Report] // the last look of Run
+	problems  problems
+}
+
+// good is what an origin showed when it last answered.
+type good struct {
+	keys keys.Set
+	when time.Time
 }
 
 // New returns a publisher that has done nothing yet.
 func New(config Config) *Publisher {
 	config.Log = config.Log.With("issuer", config.Issuer.String())
-	return &Publisher{
-		config:   config,
-		lastGood: make(map[string]keys.Set),
-		problems: problems{log: config.Log},
+	p := &Publisher{config: config, lastGood: make(map[string]good), problems: problems{log: config.Log}}
+	for i, source := range config.Sources {
+		p.inquiries = append(p.inquiries, newInquiry(fmt.Sprintf("sources[%d]", i), source))
 	}
+	for _, store := range config.Stores {
+		p.keepers = append(p.keepers, &keeper{Store: store, config: config})
+	}
+	return p
 }
 
 // Limits on the parts of a round, so that one that hangs delays the others by
@@ -97,150 +110,78 @@ const (
 func (p *Publisher) Load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	set, _, err := oidc.Published(ctx, p.config.Stores[0])
-	if err != nil {
-		return fmt.Errorf("loading what store %q holds: %w", p.config.Stores[0].Name, err)
+	first := p.keepers[0]
+	if err := first.load(ctx); err != nil {
+		return fmt.Errorf("loading what store %q holds: %w", first.Name, err)
 	}
-	return p.serve(set)
+	return p.serve(first.known)
 }
 
-// Round does one round and reports it. What goes wrong in one part is in the
-// report and keeps no other part from its work, except that no key set at all
-// leaves nothing to publish.
+// Round does one round, the look from outside included, and reports it. What
+// goes wrong in one part is in the report and keeps no other part from its
+// work.
 func (p *Publisher) Round(ctx context.Context) Round {
-	return p.round(ctx, p.publish)
-}
-
-// Plan reports what Round would write, and writes nothing. The outside is not
-// looked at.
-func (p *Publisher) Plan(ctx context.Context) Round {
-	config := p.config
-	defer func() { p.config = config }()
-	p.config.Outside, p.config.Serve = nil, nil
-	return p.round(ctx, p.plan)
-}
-
-func (p *Publisher) round(ctx context.Context, put putter) Round {
 	start := time.Now()
-	round := Round{Issuer: p.config.Issuer.String()}
-	observed, err := p.gather(ctx, &round)
-	if err != nil {
-		round.fault("keys", err)
-	} else {
-		p.toStores(ctx, &round, observed, put)
-	}
-	if p.config.Outside != nil && round.Published() {
-		ctx, cancel := context.WithTimeout(ctx, outsideTimeout)
-		defer cancel()
-		report := p.config.Outside(ctx)
+	round := p.round(ctx, gatherTimeout, nil, (*keeper).publish)
+	if p.config.Outside != nil {
+		report := p.look(ctx)
 		round.Outside = &report
+		p.problems.updateOutside(report)
+		p.config.Metrics.recordOutside(report)
 	}
 	p.problems.update(round)
 	p.config.Metrics.record(round, time.Since(start))
 	return round
 }
 
-// toStores gives every store the observed keys, each together with what it
-// already holds: publishing never takes a key away.
-func (p *Publisher) toStores(ctx context.Context, round *Round, observed keys.Set, put putter) {
-	round.Stores = make([]StoreResult, len(p.config.Stores))
-	var working sync.WaitGroup
-	for i, store := range p.config.Stores {
-		working.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-			defer cancel()
-			round.Stores[i] = put(ctx, store, observed)
-		})
-	}
-	working.Wait()
-	if first := round.Stores[0]; first.holds.Len() > 0 {
-		round.Keys = first.holds.IDs()
-		if err := p.serve(first.holds); err != nil {
-			round.fault("serving", err)
-		}
-	}
+// Plan reports what Round would write, and writes nothing. The outside is not
+// looked at.
+func (p *Publisher) Plan(ctx context.Context) Round {
+	return p.round(ctx, gatherTimeout, nil, (*keeper).plan)
 }
 
 // putter brings the observed keys into one store, or pretends to.
-type putter func(ctx context.Context, store Store, observed keys.Set) StoreResult
+type putter func(k *keeper, ctx context.Context, observed keys.Set) StoreResult
 
-// conflictTries is how often a writer that lost a race tries again at once. In
-// each race somebody wins, so with a handful of writers this ends; if not, the
-// next round goes on.
-const conflictTries = 5
-
-func (p *Publisher) publish(ctx context.Context, store Store, observed keys.Set) StoreResult {
-	result := StoreResult{Store: store.Name}
-	for range conflictTries {
-		documents, base, err := p.decide(ctx, store, observed, &result)
-		if err == nil {
-			var written []string
-			written, err = oidc.Publish(ctx, store, documents, base)
-			result.Written = append(result.Written, written...)
-		}
-		if result.fault(err); err == nil {
-			result.holds = documents.Keys
-		}
-		if !errors.Is(err, oidc.ErrConflict) {
-			break
-		}
-	}
-	return result
-}
-
-func (p *Publisher) plan(ctx context.Context, store Store, observed keys.Set) StoreResult {
-	result := StoreResult{Store: store.Name}
-	documents, _, err := p.decide(ctx, store, observed, &result)
-	if err == nil {
-		result.WouldWrite, err = oidc.Differences(ctx, store, documents)
-	}
-	result.fault(err)
-	return result
-}
-
-// decide returns the documents that the store should hold, and the version
-// that the decision rests on.
-func (p *Publisher) decide(ctx context.Context, store Store, observed keys.Set, result *StoreResult) (oidc.Documents, oidc.Version, error) {
-	published, base, err := oidc.Published(ctx, store)
-	if damage, ok := errors.AsType[*keys.Error](err); ok {
-		// A foreign edit. Readers fail on it now, so it is replaced by what is known to be right.
-		result.Repaired = damage.Error()
-		published = p.servedKeys()
-	} else if err != nil {
-		return oidc.Documents{}, "", err
-	}
-	result.holds = published
-	set, err := keys.Union(published, observed)
+// round gathers and publishes. It waits for slow sources no longer than the
+// patience; late is called when one answers after that.
+func (p *Publisher) round(ctx context.Context, patience time.Duration, late func(), put putter) Round {
+	round := Round{Issuer: p.config.Issuer.String(), Time: time.Now().UTC()}
+	observed, err := p.gather(ctx, patience, late, &round)
 	if err != nil {
-		return oidc.Documents{}, "", fmt.Errorf("joining observed and published keys: %w", err)
+		round.fault("keys", err)
 	}
-	if p.config.MaxKeys > 0 && set.Len() > p.config.MaxKeys {
-		return oidc.Documents{}, "", fmt.Errorf("%d keys to publish, but keys.max is %d: %w", set.Len(), p.config.MaxKeys, keys.RuleTooManyKeys)
+	// Also without any observed key: what a store holds may need repair, and
+	// another replica may have published what is to be served here.
+	round.Stores = make([]StoreResult, len(p.keepers))
+	var working sync.WaitGroup
+	for i, k := range p.keepers {
+		working.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+			defer cancel()
+			round.Stores[i] = put(k, ctx, observed)
+		})
 	}
-	result.Added = set.Without(published).IDs()
-	documents, err := oidc.Render(p.config.Issuer, set)
-	return documents.WithMaxAge(p.config.MaxAge), base, err
-}
-
-func (p *Publisher) servedKeys() keys.Set {
-	if p.served == nil {
-		return keys.Set{}
+	working.Wait()
+	if err := p.serve(p.keepers[0].known); err != nil {
+		round.fault("serving", err)
 	}
-	return p.served.Keys
+	round.Keys = p.keepers[0].known.IDs()
+	p.remember()
+	return round
 }
 
 // serve hands documents with these keys to the server, unless it has them.
 func (p *Publisher) serve(set keys.Set) error {
-	if set.Len() == 0 || p.config.Serve == nil || p.served != nil && p.served.Keys.Equal(set) {
+	if set.Len() == 0 || p.config.Serve == nil || p.served.Equal(set) {
 		return nil
 	}
 	documents, err := oidc.Render(p.config.Issuer, set)
 	if err != nil {
 		return err
 	}
-	documents = documents.WithMaxAge(p.config.MaxAge)
-	p.config.Serve(documents)
-	p.served = &documents
-	p.config.Log.Info("serving keys", "keys", set.Len(), "key_ids", set.IDs())
+	p.config.Serve(documents.WithMaxAge(p.config.MaxAge))
+	p.served = set
+	p.config.Log.Info("loaded documents", "keys", set.Len(), "key_ids", set.IDs())
 	return nil
 }

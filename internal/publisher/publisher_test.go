@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,12 @@ func (o *origins) Observe(context.Context) []keys.Observation {
 	defer o.mu.Unlock()
 	o.asked++
 	return o.answers
+}
+
+func (o *origins) times() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.asked
 }
 
 func (o *origins) Issuer(context.Context) (string, error) {
@@ -116,6 +123,8 @@ type bench struct {
 	store  *counting
 	log    *bytes.Buffer
 	served []string // key IDs, a line for each call of Serve
+	// outside is for tests that make the look from outside fail.
+	outside atomic.Bool
 }
 
 func newBench(t *testing.T, change func(*publisher.Config)) *bench {
@@ -147,11 +156,11 @@ func newBench(t *testing.T, change func(*publisher.Config)) *bench {
 
 func published(t *testing.T, store oidc.Store) []string {
 	t.Helper()
-	set, _, err := oidc.Published(t.Context(), store)
+	holding, err := oidc.Hold(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return set.IDs()
+	return holding.Keys.IDs()
 }
 
 func ids(t *testing.T, numbers ...int) []string {
@@ -161,7 +170,7 @@ func ids(t *testing.T, numbers ...int) []string {
 
 func wantIDs(t *testing.T, what string, want, got []string) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
@@ -218,7 +227,7 @@ func TestRefusedInputIsToldByFingerprint(t *testing.T) {
 	b := newBench(t, nil)
 	_, _, err := keys.ParseJWKS("A", []byte("<html>"))
 	b.source.set(fails("A", err))
-	want := "A: not a JWK set: it looks like HTML or XML (the input has SHA-256 b7d082ee12e91b75...)"
+	want := "not a JWK set: it looks like HTML or XML (the input has SHA-256 b7d082ee12e91b75...)"
 	if got := b.Round(t.Context()).Sources[0].Error; got != want {
 		t.Errorf("error %q; want %q", got, want)
 	}
@@ -279,24 +288,329 @@ func TestMoreThanMaxIsRefused(t *testing.T) {
 	}
 }
 
-func TestDamagedStoreIsRepaired(t *testing.T) {
-	b := newBench(t, nil)
-	b.source.set(shows(t, "A", 1, 2))
-	b.Round(t.Context())
-	// Key 2 leaves the source, so that only what was served remembers it.
-	b.source.set(shows(t, "A", 1))
+// edit is another writer's write of the JWK set; nil deletes it.
+func (b *bench) edit(t *testing.T, body []byte) {
+	t.Helper()
+	if body == nil {
+		replacement := memory.New()
+		for _, path := range []string{oidc.DiscoveryPath} {
+			object, _, err := b.store.Read(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := replacement.Write(t.Context(), object, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.store.Store = replacement
+		return
+	}
 	_, version, err := b.store.Read(t.Context(), oidc.JWKSPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.store.Store.Write(t.Context(), oidc.Object{Path: oidc.JWKSPath, Body: []byte("<html>")}, version); err != nil {
+	if _, err := b.store.Store.Write(t.Context(), oidc.Object{Path: oidc.JWKSPath, Body: body}, version); err != nil {
 		t.Fatal(err)
 	}
-	round := b.Round(t.Context())
-	if round.Stores[0].Repaired != "openid/v1/jwks: not a JWK set: it looks like HTML or XML" || round.Err() != nil {
-		t.Errorf("repaired %q, error %v", round.Stores[0].Repaired, round.Err())
+}
+
+func jwks(t *testing.T, numbers ...int) []byte {
+	t.Helper()
+	data, err := keytest.Set(t, numbers...).JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// Key 2 has left its source, so that only what is published has it. Whatever
+// somebody else does to the store, the next round has it back, and says so.
+func TestForeignEditsAreRepaired(t *testing.T) {
+	altered := keytest.Key(t, 3)
+	altered.ID = keytest.Key(t, 2).ID
+	impostor, err := keys.NewSet(keytest.Key(t, 1), altered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alteredJWKS, err := impostor.JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		body     []byte
+		repaired string
+	}{
+		"garbage":                {[]byte("<html>"), "openid/v1/jwks: not a JWK set: it looks like HTML or XML; missing keys " + strings.Join(ids(t, 1, 2), ", ")},
+		"deleted":                {nil, "missing keys " + strings.Join(ids(t, 1, 2), ", ")},
+		"a key removed":          {jwks(t, 1), "missing keys " + keytest.Key(t, 2).ID},
+		"a key altered":          {alteredJWKS, "a key was altered"},
+		"an unusable key beside": {[]byte(strings.Replace(string(jwks(t, 1, 2)), `[`, `[{"kty":"OKP","kid":"x"},`, 1)), `openid/v1/jwks: block 1: key ID "x": key type not supported: "kty" is "OKP"; want "RSA" or "EC"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.source.set(shows(t, "A", 1, 2))
+			b.Round(t.Context())
+			b.source.set(shows(t, "A", 1))
+			b.edit(t, test.body)
+			round := b.Round(t.Context())
+			if round.Stores[0].Repaired != test.repaired || round.Err() != nil {
+				t.Errorf("repaired %q, error %v; want %q", round.Stores[0].Repaired, round.Err(), test.repaired)
+			}
+			wantIDs(t, "published", ids(t, 1, 2), published(t, b.store))
+			if holding, err := oidc.Hold(t.Context(), b.store); err != nil || !holding.Keys.Equal(keytest.Set(t, 1, 2)) {
+				t.Errorf("held %v, %v", holding.Keys.IDs(), err)
+			}
+			if round := b.Round(t.Context()); round.Stores[0].Repaired != "" {
+				t.Errorf("repaired again: %q", round.Stores[0].Repaired)
+			}
+		})
+	}
+}
+
+// A process that never saw the store whole cannot know what a broken set held:
+// that is an error, also beside the repair. What can be read of it is kept.
+func TestDamageWithoutAMemory(t *testing.T) {
+	b := newBench(t, nil)
+	b.source.set(shows(t, "A", 1, 2))
+	b.Round(t.Context())
+	b.edit(t, []byte(strings.Replace(string(jwks(t, 1, 2)), `[`, `[{"kty":"OKP","kid":"x"},`, 1)))
+	again := newBench(t, func(c *publisher.Config) { c.Stores[0].Store = b.store })
+	again.source.set(shows(t, "A", 1))
+	if err := again.Round(t.Context()).Err(); err != nil {
+		t.Error(err)
 	}
 	wantIDs(t, "published", ids(t, 1, 2), published(t, b.store))
+
+	b.edit(t, []byte("<html>"))
+	third := newBench(t, func(c *publisher.Config) { c.Stores[0].Store = b.store })
+	third.source.set(shows(t, "A", 1))
+	err := third.Round(t.Context()).Err()
+	want := "store one: replaced a JWK set that could not be read (openid/v1/jwks: not a JWK set: it looks like HTML or XML): keys that only it had are lost"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v; want %s", err, want)
+	}
+	wantIDs(t, "published", ids(t, 1), published(t, b.store))
+}
+
+func TestForeignKeysAreTold(t *testing.T) {
+	b := newBench(t, nil)
+	b.source.set(shows(t, "A", 1))
+	b.Round(t.Context())
+	b.edit(t, jwks(t, 1, 2))
+	if round := b.Round(t.Context()); len(round.Stores[0].Foreign) > 0 {
+		t.Errorf("foreign %v at first sight; another replica may have been faster", round.Stores[0].Foreign)
+	}
+	for range 3 {
+		wantIDs(t, "foreign", ids(t, 2), b.Round(t.Context()).Stores[0].Foreign)
+	}
+	b.source.set(shows(t, "A", 1, 2))
+	wantIDs(t, "foreign once a source shows it", nil, b.Round(t.Context()).Stores[0].Foreign)
+}
+
+func TestAnotherIssuersStoreIsRefused(t *testing.T) {
+	b := newBench(t, nil)
+	b.source.set(shows(t, "A", 1))
+	b.Round(t.Context())
+	b.store.writes = 0
+	other, err := oidc.ParseIssuer("https://y.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	intruder := newBench(t, func(c *publisher.Config) { c.Issuer, c.Stores[0].Store = other, b.store })
+	intruder.source.set(shows(t, "A", 2))
+	const want = `store one: it holds the documents of issuer "https://x.test"; give "https://y.test" a store of its own, or delete them first`
+	if err := intruder.Round(t.Context()).Err(); err == nil || err.Error() != want {
+		t.Errorf("error %v; want %s", err, want)
+	}
+	if err := intruder.Load(t.Context()); err == nil || len(intruder.served) > 0 || b.store.writes > 0 {
+		t.Errorf("loaded: %v, served %v, %d writes", err, intruder.served, b.store.writes)
+	}
+}
+
+// A replica without sources follows what the others publish.
+func TestReplicaFollowsTheStore(t *testing.T) {
+	b := newBench(t, nil)
+	b.source.set(shows(t, "A", 1))
+	b.Round(t.Context())
+	follower := newBench(t, func(c *publisher.Config) { c.Stores[0].Store = b.store })
+	follower.source.set(fails("A", errors.New("connection refused")))
+	follower.Round(t.Context())
+	b.source.set(shows(t, "A", 1, 2))
+	b.Round(t.Context())
+	follower.Round(t.Context())
+	wantIDs(t, "served", []string{strings.Join(ids(t, 1), " "), strings.Join(ids(t, 1, 2), " ")}, follower.served)
+}
+
+func TestRetryAfterIsHeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.source.set(shows(t, "A", 1))
+		b.store.fail(&oidc.RetryAfterError{After: 90 * time.Second, Err: errors.New("429 Too Many Requests")})
+		b.Round(t.Context())
+		b.store.fail(nil)
+		time.Sleep(89 * time.Second)
+		if err := b.Round(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "left alone until") {
+			t.Errorf("after 89 s of 90: %v", err)
+		}
+		time.Sleep(time.Second)
+		if err := b.Round(t.Context()).Err(); err != nil {
+			t.Errorf("after 90 s: %v", err)
+		}
+	})
+}
+
+// Without limits on its parts one that hangs would hang the round.
+func TestRoundIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *publisher.Config) {
+			c.Sources = append(c.Sources, hanging{})
+			c.Stores = append(c.Stores, publisher.Store{Name: "two", Store: hangingStore{}})
+			c.Outside = func(ctx context.Context) oidc.Report {
+				<-ctx.Done()
+				return oidc.Report{}
+			}
+		})
+		b.source.set(shows(t, "A", 1))
+		start := time.Now()
+		round := b.Round(t.Context())
+		if took := time.Since(start); took > 90*time.Second {
+			t.Errorf("the round took %s", took)
+		}
+		wantIDs(t, "published", ids(t, 1), published(t, b.store))
+		if round.Sources[1].Error != "context deadline exceeded" && round.Sources[1].Error != "no answer yet" || round.Stores[1].Error == "" {
+			t.Errorf("the hanging parts are not told: %+v", round)
+		}
+	})
+}
+
+type hanging struct{}
+
+func (hanging) Observe(ctx context.Context) []keys.Observation {
+	<-ctx.Done()
+	return []keys.Observation{{Origin: "hanging", Err: ctx.Err()}}
+}
+
+type hangingStore struct{ oidc.Store }
+
+func (hangingStore) Read(ctx context.Context, _ string) (oidc.Object, oidc.Version, error) {
+	<-ctx.Done()
+	return oidc.Object{}, "", ctx.Err()
+}
+
+// In Run nothing that hangs keeps a changed file from being published within 5 seconds.
+func TestRunPublishesBesideWhatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *publisher.Config) {
+			c.Sources = append(c.Sources, hanging{})
+			c.Outside = func(ctx context.Context) oidc.Report {
+				<-ctx.Done()
+				return oidc.Report{}
+			}
+		})
+		b.source.set(shows(t, "A", 1))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		wantIDs(t, "published 5 s after the start", ids(t, 1), published(t, b.store))
+		b.source.set(shows(t, "A", 1, 2))
+		b.source.changed <- struct{}{}
+		time.Sleep(5 * time.Second)
+		wantIDs(t, "published 5 s after a change", ids(t, 1, 2), published(t, b.store))
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A source that is slower than the others wait is heard all the same.
+func TestRunHearsSlowSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *publisher.Config) { c.Sources = append(c.Sources, slow{shows(t, "S", 2)}) })
+		b.source.set(shows(t, "A", 1))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		time.Sleep(11 * time.Second)
+		wantIDs(t, "published", ids(t, 1, 2), published(t, b.store))
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type slow struct{ observation keys.Observation }
+
+func (s slow) Observe(context.Context) []keys.Observation {
+	time.Sleep(10 * time.Second)
+	return []keys.Observation{s.observation}
+}
+
+// What the outside shows must be what was published, allowing for caches.
+func TestOutsideIsComparedWithThePublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		public := keytest.Set(t, 1)
+		registry := prometheus.NewRegistry()
+		b := newBench(t, func(c *publisher.Config) {
+			c.Metrics = publisher.NewMetrics(registry)
+			c.Outside = func(context.Context) oidc.Report {
+				return oidc.Report{Issuer: issuerURL, Keys: public, JWKS: oidc.Object{Path: oidc.JWKSPath}}
+			}
+		})
+		want := func(when string, status oidc.Status, detail string, gauge float64) {
+			t.Helper()
+			checks := b.Round(t.Context()).Outside.Checks
+			if got := checks[len(checks)-1]; got.Status != status || got.Detail != detail {
+				t.Errorf("%s: %s; want %s %s", when, got, status, detail)
+			}
+			families, err := registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, family := range families {
+				if family.GetName() == "issuer_sync_outside_view_ok" && family.GetMetric()[0].GetGauge().GetValue() != gauge {
+					t.Errorf("%s: outside_view_ok is not %v", when, gauge)
+				}
+			}
+		}
+		b.source.set(shows(t, "A", 1))
+		want("as published", oidc.Pass, "the 1 published keys, and no other", 1)
+		b.source.set(shows(t, "A", 1, 2))
+		stale := "published but not public: " + keytest.Key(t, 2).ID
+		want("right after a new key", oidc.Warn, stale, 1)
+		time.Sleep(oidc.DefaultMaxAge + time.Second)
+		want("after max-age", oidc.Fail, stale, 0)
+		public = keytest.Set(t, 1, 2, 3)
+		want("with a foreign key", oidc.Fail, "public but not published: "+keytest.Key(t, 3).ID, 0)
+	})
+}
+
+// A round that is cut short by the end of Run is no incident.
+func TestStoppingIsNoProblem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		b := newBench(t, func(c *publisher.Config) {
+			c.Metrics = publisher.NewMetrics(registry)
+			c.Stores[0].Store = hangingStore{}
+		})
+		b.source.set(shows(t, "A", 1))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		time.Sleep(35 * time.Second) // Load gave up, the round is under way
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if log := b.log.String(); strings.Contains(log, "msg=problem") {
+			t.Errorf("log:\n%s", log)
+		}
+		if n, err := testutil.GatherAndCount(registry, "issuer_sync_store_errors_total"); err != nil || n != 0 {
+			t.Errorf("%d series of store errors, %v", n, err)
+		}
+	})
 }
 
 func TestOneBrokenStoreKeepsNoOther(t *testing.T) {
@@ -308,8 +622,8 @@ func TestOneBrokenStoreKeepsNoOther(t *testing.T) {
 	b.source.set(shows(t, "A", 1))
 	round := b.Round(t.Context())
 	wantIDs(t, "store two", ids(t, 1), published(t, two))
-	if len(b.served) != 0 || round.Published() {
-		t.Errorf("served %v, published %v: what the first store does not hold is not served", b.served, round.Published())
+	if len(b.served) != 0 || round.Err() == nil {
+		t.Errorf("served %v, error %v: what the first store does not hold is not served", b.served, round.Err())
 	}
 	b.store.fail(nil)
 	if err := b.Round(t.Context()).Err(); err != nil || len(b.served) != 1 {
@@ -370,8 +684,8 @@ func TestRunLogsEventsNotRounds(t *testing.T) {
 		go func() { done <- b.Run(ctx) }()
 
 		time.Sleep(10 * time.Minute)
-		if b.source.asked < 20 || b.source.asked > 24 {
-			t.Errorf("asked %d times in 10 minutes with an interval of 30 s", b.source.asked)
+		if n := b.source.times(); n < 20 || n > 24 {
+			t.Errorf("asked %d times in 10 minutes with an interval of 30 s", n)
 		}
 		b.source.set(fails("A", errors.New("connection refused")))
 		time.Sleep(10 * time.Minute)
@@ -390,10 +704,10 @@ func TestRunLogsEventsNotRounds(t *testing.T) {
 		}
 		one, both := keytest.Key(t, 1).ID, slices.Values(ids(t, 1, 2))
 		want := []string{
-			`level=INFO msg="serving keys" keys=1 key_ids=[` + one + `]`,
+			`level=INFO msg="loaded documents" keys=1 key_ids=[` + one + `]`,
 			`level=INFO msg="published documents" store=one written="[openid/v1/jwks .well-known/openid-configuration]" added_key_ids=[` + one + `]`,
 			`level=WARN msg=problem subject=A err="connection refused"`,
-			`level=INFO msg="serving keys" keys=2 key_ids="[` + strings.Join(slices.Collect(both), " ") + `]"`,
+			`level=INFO msg="loaded documents" keys=2 key_ids="[` + strings.Join(slices.Collect(both), " ") + `]"`,
 			`level=INFO msg="published documents" store=one written=[openid/v1/jwks] added_key_ids=[` + keytest.Key(t, 2).ID + `]`,
 			`level=INFO msg="problem is over" subject=A`,
 		}

@@ -3,6 +3,8 @@ package publisher
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
@@ -10,7 +12,9 @@ import (
 
 // Round is the report of one round. Its JSON is what users see with -o json.
 type Round struct {
-	Issuer  string         `json:"issuer"`
+	Issuer string `json:"issuer"`
+	// Time is when the round began.
+	Time    time.Time      `json:"time"`
 	Sources []SourceResult `json:"sources"`
 	// Keys are the IDs of the keys that the first store now holds.
 	Keys   []string      `json:"keys"`
@@ -27,6 +31,8 @@ type SourceResult struct {
 	Keys    []string `json:"keys"`
 	Skipped []string `json:"skipped,omitempty"`
 	Error   string   `json:"error,omitempty"`
+	// LastGood is when the origin last answered; zero if it never did.
+	LastGood time.Time `json:"lastGood,omitzero"`
 }
 
 // StoreResult is what happened at one store.
@@ -38,11 +44,14 @@ type StoreResult struct {
 	Written []string `json:"written,omitempty"`
 	// WouldWrite are the paths of the objects that a round, not a plan, would write.
 	WouldWrite []string `json:"wouldWrite,omitempty"`
-	// Repaired says what was wrong with the stored JWK set before.
+	// Repaired says what somebody else had done to the stored JWK set.
 	Repaired string `json:"repaired,omitempty"`
-	Error    string `json:"error,omitempty"`
-
-	holds keys.Set // what the store holds, as far as it is known
+	// Forgotten says that what was repaired may have held other keys, which
+	// nobody remembers.
+	Forgotten bool `json:"forgotten,omitempty"`
+	// Foreign are the IDs of keys in the store that no source ever showed.
+	Foreign []string `json:"foreign,omitempty"`
+	Error   string   `json:"error,omitempty"`
 }
 
 // Fault is something that went wrong with the round as a whole.
@@ -51,13 +60,13 @@ type Fault struct {
 	Error string `json:"error"`
 }
 
-func newSourceResult(observation keys.Observation) SourceResult {
-	result := SourceResult{Origin: observation.Origin, Keys: observation.Keys.IDs()}
+func newSourceResult(observation keys.Observation, lastGood time.Time) SourceResult {
+	result := SourceResult{Origin: observation.Origin, Keys: observation.Keys.IDs(), LastGood: lastGood}
 	for _, skipped := range observation.Skipped {
 		result.Skipped = append(result.Skipped, skipped.Error())
 	}
 	if observation.Err != nil {
-		result.Error = observation.Err.Error()
+		result.Error = strings.TrimPrefix(observation.Err.Error(), observation.Origin+": ")
 	}
 	if refused, ok := errors.AsType[*keys.Error](observation.Err); ok && refused.Fingerprint != "" {
 		result.Error += fmt.Sprintf(" (the input has SHA-256 %.16s...)", refused.Fingerprint)
@@ -75,16 +84,6 @@ func (s *StoreResult) fault(err error) {
 	if err != nil {
 		s.Error = err.Error()
 	}
-}
-
-// Published reports whether every store holds the documents.
-func (r Round) Published() bool {
-	for _, store := range r.Stores {
-		if store.Error != "" {
-			return false
-		}
-	}
-	return len(r.Stores) > 0
 }
 
 // Pending reports whether a plan found something to write.
@@ -108,6 +107,9 @@ func (r Round) Err() error {
 	for _, store := range r.Stores {
 		if store.Error != "" {
 			faults = append(faults, fmt.Errorf("store %s: %s", store.Store, store.Error))
+		}
+		if store.Forgotten {
+			faults = append(faults, fmt.Errorf("store %s: replaced a JWK set that could not be read (%s): keys that only it had are lost", store.Store, store.Repaired))
 		}
 	}
 	for _, fault := range r.Faults {

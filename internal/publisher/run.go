@@ -8,6 +8,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// patience is how long a round of Run waits for slow sources. What they bring
+// later begins a round of its own, so that a key file is published within
+// seconds whatever else hangs.
+const patience = 2 * time.Second
+
 // Run loads what is published, then does a round at once, after every change
 // that a source reports, and every interval, until ctx ends. It returns nil
 // then; a watcher's error ends it otherwise. Problems of rounds are logged and
@@ -29,18 +34,36 @@ func (p *Publisher) Run(ctx context.Context) error {
 			running.Go(func() error { return watcher.Watch(ctx, notify) })
 		}
 	}
+	done := make(chan struct{}, 1)
 	running.Go(func() error {
-		p.loop(ctx, changed)
+		defer close(done)
+		p.rounds(ctx, changed, notify, done)
+		return nil
+	})
+	running.Go(func() error {
+		p.looks(ctx, done)
 		return nil
 	})
 	return running.Wait()
 }
 
-func (p *Publisher) loop(ctx context.Context, changed <-chan struct{}) {
+// rounds does rounds until ctx ends, and says when each is done.
+func (p *Publisher) rounds(ctx context.Context, changed <-chan struct{}, notify func(), done chan<- struct{}) {
 	for ctx.Err() == nil {
-		round := p.Round(ctx)
+		start := time.Now()
+		round := p.round(ctx, patience, notify, (*keeper).publish)
+		if ctx.Err() != nil {
+			break // what a round that was cut short says is not so
+		}
+		round.Outside = p.outside.Load()
+		p.problems.update(round)
+		p.config.Metrics.record(round, time.Since(start))
 		if p.config.Report != nil {
 			p.config.Report(round)
+		}
+		select {
+		case done <- struct{}{}:
+		default: // the look under way is not over; another is due already
 		}
 		select {
 		case <-ctx.Done():
@@ -48,6 +71,25 @@ func (p *Publisher) loop(ctx context.Context, changed <-chan struct{}) {
 			p.config.Log.Debug("a source changed")
 		case <-time.After(jitter(p.config.Interval)):
 		}
+	}
+	for _, q := range p.inquiries {
+		q.settle()
+	}
+}
+
+// looks sees from outside what was published. A slow outside holds up no round.
+func (p *Publisher) looks(ctx context.Context, done <-chan struct{}) {
+	for range done {
+		if p.config.Outside == nil {
+			continue
+		}
+		report := p.look(ctx)
+		if ctx.Err() != nil {
+			continue
+		}
+		p.outside.Store(&report)
+		p.problems.updateOutside(report)
+		p.config.Metrics.recordOutside(report)
 	}
 }
 

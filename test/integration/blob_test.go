@@ -36,6 +36,7 @@ issuers:
     stores:
       - azureBlob: {url: "%[1]s", credential: sas, credentialFile: sas, caFile: %[3]s}
     verify: {caFile: %[3]s}
+serve: {maxAge: 7m}
 `, issuer, kube.ServiceAccountKubeconfig(t, "default", "issuer-sync"), azurite.CAFile()))
 	write(t, dir, "sas", azurite.SAS(t, "oidc-prod"))
 
@@ -48,6 +49,12 @@ issuers:
 	out, _, code := run(t, dir, "publish", "--config", "c.yaml")
 	if code != 0 || !strings.Contains(out, "up to date") {
 		t.Errorf("publish again: exit code %d\n%s", code, out)
+	}
+
+	for _, document := range []string{oidc.JWKSPath, oidc.DiscoveryPath} {
+		if got, want := cacheControl(t, azurite.Client(), issuer+"/"+document), "public, max-age=420"; got != want {
+			t.Errorf("%s: Cache-Control %q; want %q", document, got, want)
+		}
 	}
 
 	verify := []string{"verify", issuer, "--ca-file", azurite.CAFile(), "--service-account", "default/default", "--kubeconfig", kube.Kubeconfig(t)}

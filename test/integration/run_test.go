@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/test/servers"
@@ -38,11 +40,16 @@ func tokenOf(t *testing.T, server *servers.APIServer) (string, error) {
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
+	return getWith(t, new(http.Client), url)
+}
+
+func getWith(t *testing.T, client *http.Client, url string) (int, string) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := new(http.Client).Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -54,21 +61,41 @@ func get(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
+func cacheControl(t *testing.T, client *http.Client, url string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s", url, response.Status)
+	}
+	return response.Header.Get("Cache-Control")
+}
+
 // In-cluster shape: the ConfigMap is the store, every replica serves the same,
-// and a restart serves it again, at once.
+// and a restart serves it again, at once, while the source gives no keys.
 func TestRunWithConfigMapStore(t *testing.T) {
 	kube := servers.StartKube(t, servers.KubeConfig{Issuer: "https://x.test"})
 	dir := t.TempDir()
-	write(t, dir, "c.yaml", fmt.Sprintf(`
+	const form = `
 issuers:
   - url: https://x.test
-    sources: [{cluster: {kubeconfig: %[1]s, perServer: false}}]
-    stores: [{configMap: {namespace: default, name: prod, kubeconfig: %[1]s}}]
+    sources: [{cluster: {kubeconfig: %s, perServer: false}}]
+    stores: [{configMap: {namespace: default, name: prod, kubeconfig: %s}}]
     interval: 1s
     verify: {disabled: true}
 serve: {address: "127.0.0.1:0", linger: 0s}
 admin: {address: "127.0.0.1:0"}
-`, kube.Kubeconfig(t)))
+`
+	admin := kube.Kubeconfig(t)
+	write(t, dir, "c.yaml", fmt.Sprintf(form, admin, admin))
+	write(t, dir, "powerless.yaml", fmt.Sprintf(form, anonymous(t, admin), admin))
 	replicas := []*daemon{start(t, dir, "--config", "c.yaml"), start(t, dir, "--config", "c.yaml")}
 	var bodies []string
 	for _, replica := range replicas {
@@ -103,6 +130,38 @@ admin: {address: "127.0.0.1:0"}
 			t.Errorf("exit code %d after SIGTERM", code)
 		}
 	}
+
+	restarted := time.Now()
+	again := start(t, dir, "--config", "powerless.yaml")
+	url := "http://" + again.address(t, "documents") + "/openid/v1/jwks"
+	eventually(t, "the same keys after a restart", 5*time.Second, func() bool { _, body := get(t, url); return body == bodies[0] })
+	t.Logf("the ConfigMap's documents were served %s after exec", time.Since(restarted))
+	status := "http://" + again.address(t, "admin") + "/"
+	eventually(t, "the status page to show that the source fails", 10*time.Second, func() bool {
+		_, page := get(t, status)
+		return strings.Contains(page, ": FAILED: ") && strings.Contains(page, "403")
+	})
+	if _, body := get(t, url); body != bodies[0] {
+		t.Errorf("a failing source changed what is served:\n%s\n%s", bodies[0], body)
+	}
+}
+
+// anonymous returns a kubeconfig for the same server without credentials; it
+// lacks the right to read keys.
+func anonymous(t *testing.T, kubeconfig string) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range config.AuthInfos {
+		config.AuthInfos[name] = clientcmdapi.NewAuthInfo()
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func contains(stored *corev1.ConfigMap, body string) bool {
@@ -124,7 +183,7 @@ issuers:
     sources: [{files: {paths: ["keys/*.pub"]}}]
     stores: [{directory: {path: www}}]
     verify: {disabled: true}
-serve: {address: "127.0.0.1:0", linger: 0s}
+serve: {address: "127.0.0.1:0", linger: 0s, maxAge: 7m}
 admin: {address: ""}
 `)
 	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o755); err != nil {
@@ -140,6 +199,9 @@ admin: {address: ""}
 		}
 	}
 	eventually(t, "key 1", 10*time.Second, served(1))
+	if got, want := cacheControl(t, new(http.Client), url), "public, max-age=420"; got != want {
+		t.Errorf("Cache-Control %q; want %q", got, want)
+	}
 
 	write(t, dir, "keys/two.pub.new", string(keytest.PublicPEM(t, keytest.RSA(t, 2).Public())))
 	changed := time.Now()
