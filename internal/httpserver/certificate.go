@@ -24,6 +24,7 @@ type Certificate struct {
 	looked  time.Time
 	seen    [2]os.FileInfo
 	current *tls.Certificate
+	trouble string // what was logged last of files that cannot be served; empty: they can
 }
 
 // NewCertificate reads the PEM files. An error names the file at fault.
@@ -53,10 +54,13 @@ func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current, nil
 }
 
-// refresh loads the files if they are not those seen last. The caller holds c.mu.
+// refresh loads the files if they are not those seen last. Trouble with them is
+// logged when it begins and when it changes, not at each look. The caller holds
+// c.mu.
 func (c *Certificate) refresh() {
 	seen, err := c.stat()
 	if err == nil && same(seen, c.seen) {
+		c.trouble = ""
 		return
 	}
 	var loaded *tls.Certificate
@@ -64,10 +68,13 @@ func (c *Certificate) refresh() {
 		loaded, err = c.load()
 	}
 	if err != nil {
-		c.log.Warn("kept the old certificate", "cert_file", c.certFile, "err", err)
+		if trouble := err.Error(); trouble != c.trouble {
+			c.trouble = trouble
+			c.log.Warn("kept the old certificate", "cert_file", c.certFile, "not_after", c.current.Leaf.NotAfter, "err", err)
+		}
 		return
 	}
-	c.current, c.seen = loaded, seen
+	c.current, c.seen, c.trouble = loaded, seen, ""
 	c.log.Info("loaded a new certificate", "cert_file", c.certFile, "not_after", loaded.Leaf.NotAfter)
 }
 

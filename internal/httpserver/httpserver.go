@@ -55,6 +55,10 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for %s on %q: %w", config.Name, config.Address, err)
 	}
+	return newServer(config, listener), nil
+}
+
+func newServer(config Config, listener net.Listener) *Server {
 	server := &http.Server{
 		Handler:           config.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -68,7 +72,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	if config.Certificate != nil {
 		server.TLSConfig = tlsConfig(config.Certificate)
 	}
-	return &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}, nil
+	return &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}
 }
 
 // tlsConfig is what public relying parties speak: TLS 1.2 with forward secrecy

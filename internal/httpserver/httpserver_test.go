@@ -244,6 +244,52 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	})
 }
 
+// A renewal that went wrong is told once, however many clients connect.
+func TestCertificateTroubleIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+		cert, key := certificate(t, "x.test")
+		end := time.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.000Z")
+		write(t, certFile, cert)
+		write(t, keyFile, key)
+		var logged strings.Builder
+		c, err := httpserver.NewCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(&logged, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(when, err string) {
+			t.Helper()
+			logged.Reset()
+			for range 10 {
+				time.Sleep(time.Minute) // of the bubble
+				if _, err := c.Get(nil); err != nil {
+					t.Error(err)
+				}
+			}
+			lines := strings.Split(strings.TrimSuffix(logged.String(), "\n"), "\n")
+			if err == "" && logged.Len() == 0 {
+				return
+			}
+			if len(lines) != 1 || err == "" || !strings.Contains(lines[0], err) || !strings.Contains(lines[0], "not_after="+end) {
+				t.Errorf("%s:\n%s\nwant one line with %q and not_after=%s", when, logged.String(), err, end)
+			}
+		}
+		want("unchanged", "")
+		write(t, certFile, []byte("garbage"))
+		want("broken", "failed to find any PEM data in certificate input")
+		want("still broken", "")
+		if err := os.Remove(certFile); err != nil {
+			t.Fatal(err)
+		}
+		want("missing", "no such file or directory")
+		write(t, certFile, cert)
+		want("whole again", "loaded a new certificate")
+		write(t, certFile, []byte("garbage"))
+		want("broken again", "failed to find any PEM data in certificate input")
+	})
+}
+
 func TestNewCertificateNamesTheFile(t *testing.T) {
 	dir := t.TempDir()
 	_, err := httpserver.NewCertificate(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), slog.New(slog.DiscardHandler))

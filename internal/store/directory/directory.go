@@ -17,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/internal/store"
@@ -41,35 +42,59 @@ var _ oidc.Store = (*Store)(nil)
 
 // Store is a directory. It holds nothing open between calls.
 type Store struct {
-	path string // immutable
+	path string               // immutable
+	sync func(*os.File) error // makes a file or a directory durable
+	seen atomic.Bool          // whether the directory was there
 }
 
-// New returns the store in the directory at the given path, which is created
-// if it is missing; its parent must exist.
+// New returns the store in the directory at the given path. If it is missing,
+// it is created by the first Write; its parent must exist.
 func New(path string) (*Store, error) {
-	root, err := os.OpenRoot(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := create(path); err != nil {
-			return nil, fmt.Errorf("creating directory %q, whose parent must exist: %w", path, explain(err))
-		}
-		root, err = os.OpenRoot(path)
+	if path == "" {
+		return nil, errors.New("directory without a path; want one whose parent exists")
+	}
+	s := &Store{path: filepath.Clean(path), sync: (*os.File).Sync}
+	root, err := s.open()
+	if errors.Is(err, oidc.ErrNotFound) {
+		return s, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening directory %q: %w", path, explain(err))
+		return nil, fmt.Errorf("opening directory %q: %w", path, err)
 	}
-	return &Store{path: path}, root.Close()
+	return s, root.Close()
 }
 
-// create makes the directory, durably, and opens it to the web server whatever
-// the umask.
-func create(path string) error {
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+// open opens the directory anew, for each call: one that was replaced is seen,
+// and one that is gone is an error and not an empty store. ErrNotFound means
+// that there never was one, but may be.
+func (s *Store) open() (*os.Root, error) {
+	root, err := os.OpenRoot(s.path)
+	if err == nil {
+		s.seen.Store(true)
+		return root, nil
 	}
-	if err := os.Chmod(path, 0o755); err != nil {
-		return err
+	if _, here := os.Lstat(s.path); !errors.Is(here, fs.ErrNotExist) || s.seen.Load() {
+		return nil, explain(err)
 	}
-	return syncDir(os.Open, filepath.Dir(path))
+	if _, err := os.Stat(filepath.Dir(s.path)); err != nil {
+		return nil, fmt.Errorf("its parent must exist: %w", explain(err))
+	}
+	return nil, oidc.ErrNotFound
+}
+
+// create makes the directory, durably, opens it to the web server whatever the
+// umask, and opens it.
+func (s *Store) create() (*os.Root, error) {
+	if err := os.Mkdir(s.path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, explain(err)
+	}
+	if err := os.Chmod(s.path, 0o755); err != nil {
+		return nil, explain(err)
+	}
+	if err := s.syncDir(os.Open, filepath.Dir(s.path)); err != nil {
+		return nil, explain(err)
+	}
+	return s.open()
 }
 
 // Read implements [oidc.Store]. It takes no lock.
@@ -85,14 +110,12 @@ func (s *Store) read(ctx context.Context, name string) (oidc.Object, oidc.Versio
 	if err := cmp.Or(ctx.Err(), checkPath(name)); err != nil {
 		return oidc.Object{}, "", err
 	}
-	// Opened anew by each call: a directory that was replaced is seen, one
-	// that is gone is an error and not an empty store.
-	root, err := os.OpenRoot(s.path)
+	root, err := s.open()
 	if err != nil {
-		return oidc.Object{}, "", explain(err)
+		return oidc.Object{}, "", err
 	}
 	defer root.Close()
-	found, err := open(root, name)
+	found, err := openFile(root, name)
 	return oidc.Object{Path: name, Body: found.body}, found.version, err
 }
 
@@ -109,9 +132,15 @@ func (s *Store) write(ctx context.Context, object oidc.Object, base oidc.Version
 	if err := cmp.Or(ctx.Err(), checkPath(object.Path), store.Check(object)); err != nil {
 		return "", err
 	}
-	root, err := os.OpenRoot(s.path)
+	root, err := s.open()
+	if errors.Is(err, oidc.ErrNotFound) {
+		if base != "" {
+			return "", oidc.ErrConflict
+		}
+		root, err = s.create()
+	}
 	if err != nil {
-		return "", explain(err)
+		return "", err
 	}
 	defer root.Close()
 	ctx, cancel := store.Bound(ctx)
@@ -122,14 +151,14 @@ func (s *Store) write(ctx context.Context, object oidc.Object, base oidc.Version
 	}
 	defer unlock()
 
-	current, err := open(root, object.Path)
+	current, err := openFile(root, object.Path)
 	if err != nil && !errors.Is(err, oidc.ErrNotFound) {
 		return "", err
 	}
 	if current.version != base {
 		return "", oidc.ErrConflict
 	}
-	version, err := replace(root, object, current.modified)
+	version, err := s.replace(root, object, current.modified)
 	return version, explain(err)
 }
 
@@ -140,8 +169,8 @@ type file struct {
 	modified time.Time
 }
 
-// open reads the object at name and tells its version.
-func open(root *os.Root, name string) (file, error) {
+// openFile reads the object at name and tells its version.
+func openFile(root *os.Root, name string) (file, error) {
 	f, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return file{}, oidc.ErrNotFound
@@ -176,11 +205,11 @@ func version(body []byte, info fs.FileInfo) oidc.Version {
 
 // replace puts the object in the place of the one that was modified at the
 // given time, and waits until it is durable. The lock must be held.
-func replace(root *os.Root, object oidc.Object, last time.Time) (oidc.Version, error) {
+func (s *Store) replace(root *os.Root, object oidc.Object, last time.Time) (oidc.Version, error) {
 	if err := root.Remove(nextFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("removing what a crash left: %w", err)
 	}
-	info, err := prepare(root, object.Body, last)
+	info, err := s.prepare(root, object.Body, last)
 	if err == nil {
 		err = mkdirAll(root, path.Dir(object.Path))
 	}
@@ -192,7 +221,7 @@ func replace(root *os.Root, object oidc.Object, last time.Time) (oidc.Version, e
 		return "", err
 	}
 	for dir := path.Dir(object.Path); ; dir = path.Dir(dir) {
-		if err := syncDir(root.Open, dir); err != nil {
+		if err := s.syncDir(root.Open, dir); err != nil {
 			return "", err
 		}
 		if dir == "." {
@@ -203,7 +232,7 @@ func replace(root *os.Root, object oidc.Object, last time.Time) (oidc.Version, e
 
 // prepare writes the next file, durably, with a modification time later than
 // last even if the clock went back.
-func prepare(root *os.Root, body []byte, last time.Time) (fs.FileInfo, error) {
+func (s *Store) prepare(root *os.Root, body []byte, last time.Time) (fs.FileInfo, error) {
 	f, err := root.OpenFile(nextFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
@@ -221,7 +250,7 @@ func prepare(root *os.Root, body []byte, last time.Time) (fs.FileInfo, error) {
 		err = root.Chtimes(nextFile, modified, modified)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = s.sync(f)
 	}
 	if err != nil {
 		return nil, err
@@ -294,13 +323,13 @@ func checkPath(name string) error {
 }
 
 // syncDir makes the names in a directory durable.
-func syncDir(open func(string) (*os.File, error), dir string) error {
+func (s *Store) syncDir(open func(string) (*os.File, error), dir string) error {
 	f, err := open(dir)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	return s.sync(f)
 }
 
 // explain adds the cure to what an operator can cure.

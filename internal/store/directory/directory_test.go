@@ -51,7 +51,7 @@ func TestLayout(t *testing.T) {
 	if diff := cmp.Diff(want, list(t, dir)); diff != "" {
 		t.Errorf("the directory after three writes (-want +got):\n%s", diff)
 	}
-	if got := readFile(t, dir, oidc.JWKSPath); got != `{"keys":[]}` {
+	if got := readJWKS(t, dir); got != `{"keys":[]}` {
 		t.Errorf("the file holds %q", got)
 	}
 }
@@ -68,7 +68,7 @@ func TestCrashBeforeRename(t *testing.T) {
 		t.Errorf("got %q and error %v, want %q", object.Body, err, "old")
 	}
 	mustWrite(t, s, oidc.JWKSPath, "new", version)
-	if got := readFile(t, dir, oidc.JWKSPath); got != "new" {
+	if got := readJWKS(t, dir); got != "new" {
 		t.Errorf("the file holds %q, want %q", got, "new")
 	}
 	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
@@ -266,40 +266,6 @@ func TestWithoutRights(t *testing.T) {
 	}
 }
 
-func TestNew(t *testing.T) {
-	base := t.TempDir()
-	file := filepath.Join(base, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	const missing = "creating directory %q, whose parent must exist: mkdir %[1]s: no such file or directory"
-	for _, c := range []struct{ name, path, want string }{
-		{"the parent is missing", base + "/missing/oidc", fmt.Sprintf(missing, base+"/missing/oidc")},
-		{"it is a file", file, fmt.Sprintf("opening directory %q: open %[1]s: not a directory", file)},
-		{"it has no name", "", fmt.Sprintf(missing, "")},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := directory.New(c.path)
-			wantError(t, err, c.want)
-		})
-	}
-}
-
-func TestDirectoryGone(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "oidc")
-	s := open(t, dir)
-	if err := os.Remove(dir); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := s.Read(t.Context(), oidc.JWKSPath)
-	if errors.Is(err, oidc.ErrNotFound) {
-		t.Error("a directory that is gone is taken for an empty one")
-	}
-	wantError(t, err, fmt.Sprintf("reading %q in directory %q: open %[2]s: no such file or directory", oidc.JWKSPath, dir))
-	wantError(t, write(t.Context(), s, oidc.JWKSPath, "{}", ""),
-		fmt.Sprintf("writing %q in directory %q: open %[2]s: no such file or directory", oidc.JWKSPath, dir))
-}
-
 // Somebody else's file of any size can be seen for what it is, and replaced.
 func TestHugeFileIsReplaced(t *testing.T) {
 	dir := t.TempDir()
@@ -421,9 +387,9 @@ func wantError(t *testing.T, err error, want string) {
 	}
 }
 
-func readFile(t *testing.T, dir, name string) string {
+func readJWKS(t *testing.T, dir string) string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(dir, name))
+	content, err := os.ReadFile(filepath.Join(dir, oidc.JWKSPath))
 	if err != nil {
 		t.Fatal(err)
 	}

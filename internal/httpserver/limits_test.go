@@ -1,0 +1,166 @@
+package httpserver_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+)
+
+// pipes is a listener without a network, so that a server can run on the clock
+// of a bubble.
+type pipes struct {
+	waiting chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newPipes() *pipes { return &pipes{waiting: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.waiting:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Addr() net.Addr { return new(net.TCPAddr) }
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// dial connects within a minute, or returns nil. gone is closed once the server
+// has hung up.
+func (p *pipes) dial() (client net.Conn, gone <-chan struct{}) {
+	client, server := net.Pipe()
+	hungUp := make(chan struct{})
+	select {
+	case p.waiting <- &accepted{Conn: server, gone: hungUp}:
+		return client, hungUp
+	case <-time.After(time.Minute):
+		return nil, nil
+	}
+}
+
+type accepted struct {
+	net.Conn
+	gone chan struct{}
+	once sync.Once
+}
+
+func (a *accepted) Close() error {
+	a.once.Do(func() { close(a.gone) })
+	return a.Conn.Close()
+}
+
+// inBubble runs a server in a bubble; stop ends it and returns what Run did.
+func inBubble(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, listener *pipes, stop func() error)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		listener := newPipes()
+		server := httpserver.Over(listener, httpserver.Config{Name: "test", Address: "pipes", Handler: handler, Log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- server.Run(ctx) }()
+		stop := sync.OnceValue(func() error {
+			cancel()
+			return <-done
+		})
+		test(t, listener, stop)
+		stop() //nolint:errcheck // tests of the stop have called it before
+	})
+}
+
+func TestSlowClientsAreCut(t *testing.T) {
+	for _, test := range []struct {
+		name, sent string
+		reads      bool
+		want       time.Duration
+	}{
+		{"nothing comes", "", true, 5 * time.Second},
+		{"the header stops", "GET / HTTP/1.1\r\nHost:", true, 5 * time.Second},
+		{"the body stops", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", true, 10 * time.Second},
+		{"the answer is not read", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 10 * time.Second},
+		{"no second request comes", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true, time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			handler := func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)                     //nolint:errcheck // it may stop
+				io.WriteString(w, strings.Repeat("x", 100<<10)) //nolint:errcheck // it may not be read
+			}
+			inBubble(t, handler, func(t *testing.T, listener *pipes, _ func() error) {
+				client, gone := listener.dial()
+				start := time.Now()
+				if _, err := io.WriteString(client, test.sent); err != nil {
+					t.Fatal(err)
+				}
+				if test.reads {
+					go io.Copy(io.Discard, client) //nolint:errcheck // until the server hangs up
+				}
+				<-gone
+				// net/http waits half a second for what was sent to arrive, before it hangs up on an unread body.
+				if took := time.Since(start); took < test.want || took > test.want+500*time.Millisecond {
+					t.Errorf("cut after %s; want %s", took, test.want)
+				}
+				client.Close() //nolint:errcheck // the server is gone
+			})
+		})
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	inBubble(t, http.NotFound, func(t *testing.T, listener *pipes, _ func() error) {
+		begin := time.Now()
+		for i := range 4097 {
+			client, _ := listener.dial()
+			if client == nil {
+				t.Fatalf("connection %d was never accepted", i+1)
+			}
+			defer client.Close() //nolint:errcheck // it only had to open
+			want := time.Duration(0)
+			if i == 4096 {
+				want = 5 * time.Second // when the others, which are silent, are cut
+			}
+			if took := time.Since(begin); took != want {
+				t.Fatalf("connection %d was accepted after %s; want %s", i+1, took, want)
+			}
+		}
+	})
+}
+
+func TestDrainingEnds(t *testing.T) {
+	entered := make(chan struct{}, 1)
+	handler := func(_ http.ResponseWriter, r *http.Request) {
+		entered <- struct{}{}
+		<-r.Context().Done()
+	}
+	inBubble(t, handler, func(t *testing.T, listener *pipes, stop func() error) {
+		client, _ := listener.dial()
+		go io.Copy(io.Discard, client) //nolint:errcheck // until the server hangs up
+		if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-entered
+		begin := time.Now()
+		err := stop()
+		if took := time.Since(begin); took != 10*time.Second {
+			t.Errorf("stopped after %s; want 10s", took)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != `stopping test on "pipes": context deadline exceeded` {
+			t.Errorf("error %v", err)
+		}
+	})
+}
