@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,20 +46,17 @@ func BenchmarkServe(b *testing.B) {
 	ready := time.Since(started)
 	yardstick, bareProcess := start(b, dir, `address=(\S+)`, bare, filepath.Join(dir, "www", path), "tls.crt", "tls.key")
 
-	var rates, tails, costs []float64
+	bareTarget := load.Target{Address: yardstick, Path: path, TLS: trust}
+	var bareBest, best turn
 	for b.Loop() {
-		rates, tails, costs = nil, nil, nil
-		for range 7 {
-			reference, bareCost := measure(b, load.Target{Address: yardstick, Path: path, TLS: trust}, bareProcess)
-			result, cost := measure(b, target, process)
-			rates = append(rates, result.PerSecond/reference.PerSecond)
-			tails = append(tails, float64(result.P99)/float64(reference.P99))
-			costs = append(costs, cost/bareCost)
+		for range 21 {
+			bareBest = bareBest.better(measure(b, bareTarget, bareProcess))
+			best = best.better(measure(b, target, process))
 		}
 	}
-	b.ReportMetric(median(costs), "CPU/bare")
-	b.ReportMetric(median(rates), "rate/bare")
-	b.ReportMetric(median(tails), "p99/bare")
+	b.ReportMetric(best.rate/bareBest.rate, "rate/bare")
+	b.ReportMetric(best.p99/bareBest.p99, "p99/bare")
+	b.ReportMetric(best.cost/bareBest.cost, "CPU/bare")
 	b.ReportMetric(residentMiB(b, process), "RSS-MiB")
 	b.ReportMetric(float64(ready.Milliseconds()), "ready-ms")
 	info, err := os.Stat(issuerSync)
@@ -71,16 +67,31 @@ func BenchmarkServe(b *testing.B) {
 	b.ReportMetric(0, "ns/op") // means nothing here
 }
 
-// measure loads the target and returns the result, and the CPU time that its
-// process took for an answer, in clock ticks.
-func measure(b *testing.B, target load.Target, process *os.Process) (load.Result, float64) {
+// turn is one measurement, or the best of several.
+type turn struct {
+	rate float64 // answers per second
+	p99  float64 // seconds
+	cost float64 // clock ticks of CPU time for an answer
+}
+
+// better takes the best of both in each respect: whatever else the machine does
+// can only make a turn worse.
+func (t turn) better(other turn) turn {
+	if t.rate == 0 {
+		return other
+	}
+	return turn{max(t.rate, other.rate), min(t.p99, other.p99), min(t.cost, other.cost)}
+}
+
+// measure loads the target, whose process is given.
+func measure(b *testing.B, target load.Target, process *os.Process) turn {
 	b.Helper()
 	before := cpuTicks(b, process)
-	result, err := load.Load(b.Context(), target, 64, time.Second)
+	result, err := load.Load(b.Context(), target, 64, 400*time.Millisecond)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return result, (cpuTicks(b, process) - before) / float64(result.Answers)
+	return turn{result.PerSecond, result.P99.Seconds(), (cpuTicks(b, process) - before) / float64(result.Answers)}
 }
 
 // cpuTicks returns the user and system time of a process, proc_pid_stat(5).
@@ -100,11 +111,6 @@ func cpuTicks(b *testing.B, process *os.Process) float64 {
 		sum += ticks
 	}
 	return sum
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
 func build(b *testing.B, dir, pkg string) string {
