@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,7 @@ serve it. Private keys are refused. Blocks that are left out are told on stderr.
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(document))
 				return failed(err)
 			}
-			if err := os.WriteFile(output, append(document, '\n'), 0o644); err != nil { //nolint:gosec // public keys
+			if err := replaceFile(output, append(document, '\n')); err != nil {
 				return failed(fmt.Errorf("writing --output-file: %w", err))
 			}
 			return nil
@@ -49,6 +50,24 @@ serve it. Private keys are refused. Blocks that are left out are told on stderr.
 	cmd.Flags().StringSliceVar(&files, "public-keys", nil, "PEM files with public keys; may be repeated")
 	cmd.Flags().StringVar(&output, "output-file", "", "write to this file instead of stdout")
 	return cmd
+}
+
+// replaceFile puts a file in the place of another, whole or not at all: a web
+// server may be serving it.
+func replaceFile(name string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".jwks-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 // jwks renders the keys of all files, or none of them.

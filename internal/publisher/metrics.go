@@ -72,6 +72,9 @@ func (m *Metrics) record(round Round, took time.Duration) {
 			m.storeFaults.WithLabelValues(round.Issuer, store.Store).Inc()
 		}
 	}
+	if round.Outside != nil {
+		m.recordOutside(*round.Outside)
+	}
 }
 
 func (m *Metrics) recordOutside(report oidc.Report) {

@@ -118,18 +118,15 @@ func (p *Publisher) Load(ctx context.Context) error {
 }
 
 // Round does one round, the look from outside included, and reports it. What
-// goes wrong in one part is in the report and keeps no other part from its
-// work.
+// goes wrong in one part is in the report, not in the log, and keeps no other
+// part from its work.
 func (p *Publisher) Round(ctx context.Context) Round {
 	start := time.Now()
 	round := p.round(ctx, gatherTimeout, nil, (*keeper).publish)
 	if p.config.Outside != nil {
 		report := p.look(ctx)
 		round.Outside = &report
-		p.problems.updateOutside(report)
-		p.config.Metrics.recordOutside(report)
 	}
-	p.problems.update(round)
 	p.config.Metrics.record(round, time.Since(start))
 	return round
 }
