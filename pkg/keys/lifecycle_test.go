@@ -1,0 +1,269 @@
+package keys_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/issuer-sync/issuer-sync/internal/keytest"
+	"github.com/issuer-sync/issuer-sync/pkg/keys"
+)
+
+// life is a cluster's life as a list of rounds. Keys are numbers; key 1 is the
+// first test key.
+type life struct {
+	t       *testing.T
+	now     time.Time
+	policy  keys.Policy
+	records []keys.Record
+	held    keys.Set
+	names   map[string]int
+	last    keys.Decision
+}
+
+func newLife(t *testing.T) *life {
+	t.Helper()
+	l := &life{
+		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), names: map[string]int{},
+		policy: keys.Policy{MinimumWait: 24 * time.Hour, Retention: 48 * time.Hour, Max: 50},
+	}
+	for n := range 10 {
+		l.names[keytest.Key(t, n).ID] = n
+	}
+	return l
+}
+
+// round lets time pass and decides on the answers, written "A:1,2 B:1 C:down".
+// What it decided is published everywhere before the next round.
+func (l *life) round(after time.Duration, answers string) *life {
+	l.t.Helper()
+	l.now = l.now.Add(after)
+	l.last = keys.Decide(keys.Situation{
+		Now: l.now, Records: l.records, Observations: l.observations(answers), Held: l.held, Policy: l.policy,
+	})
+	l.records, l.held = l.last.Records, l.last.Publish
+	return l
+}
+
+func (l *life) observations(answers string) (list []keys.Observation) {
+	l.t.Helper()
+	for answer := range strings.FieldsSeq(answers) {
+		origin, shown, _ := strings.Cut(answer, ":")
+		if shown == "down" {
+			list = append(list, keys.Observation{Origin: origin, Err: errors.New("connection refused")})
+			continue
+		}
+		var numbers []int
+		for field := range strings.SplitSeq(shown, ",") {
+			var n int
+			if _, err := fmt.Sscan(field, &n); err != nil {
+				l.t.Fatal(err)
+			}
+			numbers = append(numbers, n)
+		}
+		list = append(list, keys.Observation{Origin: origin, Keys: keytest.Set(l.t, numbers...)})
+	}
+	return list
+}
+
+// want checks the phases, written "1:active 2:waiting", and the kinds of alarms.
+func (l *life) want(phases string, alarms ...keys.AlarmKind) *life {
+	l.t.Helper()
+	got := map[int]string{}
+	for _, status := range l.last.Keys {
+		got[l.names[status.Record.Key.ID]] = string(status.Phase)
+	}
+	want := map[int]string{}
+	for field := range strings.FieldsSeq(phases) {
+		var n int
+		number, phase, _ := strings.Cut(field, ":")
+		if _, err := fmt.Sscan(number, &n); err != nil {
+			l.t.Fatal(err)
+		}
+		want[n] = phase
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		l.t.Errorf("at %s: phases (-want +got):\n%s", l.now.Format(time.DateTime), diff)
+	}
+	var kinds []keys.AlarmKind
+	for _, alarm := range l.last.Alarms {
+		kinds = append(kinds, alarm.Kind)
+	}
+	if diff := cmp.Diff(alarms, kinds); diff != "" {
+		l.t.Errorf("at %s: alarms (-want +got):\n%s", l.now.Format(time.DateTime), diff)
+	}
+	return l
+}
+
+// next checks when time alone changes something again.
+func (l *life) next(in time.Duration) *life {
+	l.t.Helper()
+	want := l.now.Add(in)
+	if in == 0 {
+		want = time.Time{}
+	}
+	if !l.last.Next.Equal(want) {
+		l.t.Errorf("at %s: next change at %s; want %s", l.now.Format(time.DateTime), l.last.Next, want)
+	}
+	return l
+}
+
+const hour = time.Hour
+
+func TestRotation(t *testing.T) {
+	newLife(t).
+		round(0, "A:1").want("1:active").next(0). // the first publication may sign already
+		round(hour, "A:1,2").want("1:active 2:waiting").next(0).
+		round(time.Minute, "A:1,2").want("1:active 2:waiting").next(24*hour). // held since now
+		round(24*hour-time.Minute, "A:1,2").want("1:active 2:waiting").next(time.Minute).
+		round(time.Minute, "A:1,2").want("1:active 2:active").next(0).
+		round(hour, "A:2").want("1:retiring 2:active").next(48*hour).
+		round(48*hour-time.Second, "A:2").want("1:retiring 2:active").next(time.Second).
+		round(time.Second, "A:2").want("2:active").next(0)
+}
+
+func TestAKeyThatReturnsLivesOn(t *testing.T) {
+	newLife(t).
+		round(0, "A:1,2,3").
+		round(hour, "A:1,3").want("1:active 2:retiring 3:active").
+		round(47*hour, "A:1,2,3").want("1:active 2:active 3:active").
+		round(2*hour, "A:1,3").want("1:active 2:retiring 3:active"). // its retention starts anew
+		round(47*hour, "A:1,3").want("1:active 2:retiring 3:active").
+		round(hour, "A:1,3").want("1:active 3:active")
+}
+
+func TestErrorsRemoveNothing(t *testing.T) {
+	newLife(t).
+		round(0, "A:1 B:1,2").want("1:active 2:active", keys.AlarmDivergence).
+		round(1000*hour, "A:1 B:down").want("1:active 2:active"). // B may still sign with 2
+		round(1000*hour, "A:down B:down").want("1:active 2:active").
+		round(hour, "A:1 B:1").want("1:active 2:retiring"). // B answers without it: the retention begins
+		round(49*hour, "A:1 B:down").want("1:active 2:retiring").
+		round(hour, "A:1 B:1").want("1:active")
+}
+
+func TestCaseOneOfTheIssuerRules(t *testing.T) {
+	newLife(t).
+		round(0, "A:1,2 B:1 C:down").want("1:active 2:active", keys.AlarmDivergence).
+		round(hour, "A:1,2 B:1 C:3").want("1:active 2:active 3:waiting", keys.AlarmDivergence, keys.AlarmDivergence, keys.AlarmDivergence)
+}
+
+func TestAServerThatLeft(t *testing.T) {
+	newLife(t).
+		round(0, "A:1,3 B:2").
+		round(hour, "A:1,3").want("1:active 2:retiring 3:active").
+		round(48*hour, "A:1,3").want("1:active 3:active")
+}
+
+func TestNobodyIsLeft(t *testing.T) {
+	l := newLife(t).round(0, "A:1,2").round(hour, "").want("1:retiring 2:retiring")
+	l.round(1000*hour, "").want("1:retiring 2:retiring", keys.AlarmShrink)
+	if l.last.Publish.Len() != 2 {
+		t.Errorf("%d keys published; the set is never empty", l.last.Publish.Len())
+	}
+}
+
+func TestShrinkNeedsAWord(t *testing.T) {
+	l := newLife(t).round(0, "A:1,2,3").round(hour, "A:3").
+		round(100*hour, "A:3").want("1:retiring 2:retiring 3:active", keys.AlarmShrink)
+	l.policy.AcceptShrink = []string{keytest.Key(t, 1).ID}
+	l.round(hour, "A:3").want("2:retiring 3:active", keys.AlarmShrink)
+	l.policy.AcceptShrink = nil
+	l.round(hour, "A:3").want("3:active") // one of two is not more than half
+}
+
+func TestTooManyKeys(t *testing.T) {
+	l := newLife(t)
+	l.policy.Max = 2
+	l.round(0, "A:1,2").
+		round(hour, "A:1,2,3").want("1:active 2:active", keys.AlarmMax).
+		round(hour, "A:2,3").want("1:retiring 2:active", keys.AlarmMax).
+		round(48*hour, "A:2,3").want("2:active", keys.AlarmMax).
+		round(hour, "A:2,3").want("2:active 3:waiting")
+}
+
+func TestClashKeepsTheKnownKey(t *testing.T) {
+	l := newLife(t).round(0, "A:1")
+	impostor := keytest.Key(t, 2)
+	impostor.ID = keytest.Key(t, 1).ID
+	set, err := keys.NewSet(impostor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.last = keys.Decide(keys.Situation{
+		Now: l.now.Add(hour), Records: l.records, Policy: l.policy,
+		Observations: []keys.Observation{{Origin: "A", Keys: keytest.Set(t, 1)}, {Origin: "B", Keys: set}},
+	})
+	l.want("1:active", keys.AlarmClash)
+	if !l.last.Publish.Equal(keytest.Set(t, 1)) {
+		t.Error("the known key was replaced")
+	}
+}
+
+func TestRevokedKeysStayOut(t *testing.T) {
+	l := newLife(t).round(0, "A:1,2,3")
+	for i := range l.records {
+		if l.names[l.records[i].Key.ID] == 2 {
+			l.records[i].Revoked = l.now
+		}
+	}
+	l.round(hour, "A:1,2,3").want("1:active 2:revoked 3:active", keys.AlarmRevoked).
+		round(100*hour, "A:1,3").want("1:active 2:revoked 3:active").next(48 * hour) // absent since now
+	if _, out := l.last.Publish.Key(keytest.Key(t, 2).ID); out {
+		t.Error("a revoked key is published")
+	}
+}
+
+func TestARevokedKeyIsForgottenInTheEnd(t *testing.T) {
+	l := newLife(t).round(0, "A:1,2")
+	l.records[0].Revoked = l.now
+	gone, left := l.names[l.records[0].Key.ID], l.names[l.records[1].Key.ID]
+	l.round(hour, fmt.Sprint("A:", left)).want(fmt.Sprintf("%d:revoked %d:active", gone, left)).
+		round(48*hour, fmt.Sprint("A:", left)).want(fmt.Sprintf("%d:active", left))
+}
+
+func TestSigners(t *testing.T) {
+	l := newLife(t)
+	id := func(n int) string { return keytest.Key(t, n).ID }
+	sign := func(n int, alarms ...keys.AlarmKind) {
+		t.Helper()
+		d := keys.Decide(keys.Situation{
+			Now: l.now, Records: l.records, Held: l.held, Policy: l.policy,
+			Observations: l.observations("A:1,2"), Signing: map[string]string{"A": id(n)},
+		})
+		l.last = d
+		var kinds []keys.AlarmKind
+		for _, alarm := range d.Alarms {
+			kinds = append(kinds, alarm.Kind)
+		}
+		if diff := cmp.Diff(alarms, kinds); diff != "" {
+			t.Errorf("at %s signing with key %d: alarms (-want +got):\n%s", l.now.Format(time.DateTime), n, diff)
+		}
+	}
+	l.round(0, "A:1")
+	sign(1) // the first publication's key may sign at once
+	l.round(hour, "A:1,2")
+	sign(2, keys.AlarmSigner) // published, but nobody had the time to see it
+	sign(3, keys.AlarmSigner) // nobody shows it
+	l.round(hour, "A:1,2").round(24*hour, "A:1,2")
+	sign(2)
+	for i := range l.records {
+		if l.records[i].Key.ID == id(2) {
+			l.records[i].Revoked = l.now
+		}
+	}
+	sign(2, keys.AlarmRevoked, keys.AlarmSigner)
+}
+
+func TestDecideIsPure(t *testing.T) {
+	l := newLife(t).round(0, "A:1,2")
+	before := fmt.Sprint(l.records)
+	keys.Decide(keys.Situation{Now: l.now.Add(hour), Records: l.records, Observations: l.observations("A:1"), Policy: l.policy})
+	if after := fmt.Sprint(l.records); after != before {
+		t.Errorf("the records changed from\n%s\nto\n%s", before, after)
+	}
+}
