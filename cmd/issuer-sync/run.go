@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,9 +52,10 @@ type daemon struct {
 	config      config
 	log         *slog.Logger
 	registry    *prometheus.Registry
-	handler     *oidc.Handler
+	handler     *oidc.Handler // nil: nothing is served
 	publishers  []*publisher.Publisher
 	status      *statusPage
+	readiness   readiness
 	certificate *httpserver.Certificate
 }
 
@@ -68,9 +70,12 @@ func newDaemon(config config, lookup lookupFunc, log *slog.Logger) (*daemon, err
 		}
 		issuers = append(issuers, issuer)
 	}
+	d.readiness.missing = issuers
 	var err error
-	if d.handler, err = oidc.NewHandler(issuers...); err != nil {
-		return nil, err
+	if config.Serve.Address != "" { // else issuers may have equal paths: nobody has to tell them apart
+		if d.handler, err = oidc.NewHandler(issuers...); err != nil {
+			return nil, err
+		}
 	}
 	if tls := config.Serve.TLS; tls.CertFile != "" {
 		if d.certificate, err = httpserver.NewCertificate(tls.CertFile, tls.KeyFile, log); err != nil {
@@ -79,9 +84,17 @@ func newDaemon(config config, lookup lookupFunc, log *slog.Logger) (*daemon, err
 	}
 	d.publishers, err = builder{
 		config: config, lookup: lookup, log: log, metrics: publisher.NewMetrics(d.registry),
-		serve: d.handler.Set, report: d.status.record,
+		serve: d.serve, report: d.status.record,
 	}.publishers()
 	return d, err
+}
+
+// serve takes the documents that an issuer's first store holds.
+func (d *daemon) serve(documents oidc.Documents) {
+	if d.handler != nil {
+		d.handler.Set(documents)
+	}
+	d.readiness.loaded(documents.Issuer)
 }
 
 // run starts everything and waits for everything.
@@ -126,15 +139,31 @@ func (d *daemon) listen(ctx context.Context) ([]*httpserver.Server, error) {
 // off the network.
 func (d *daemon) admin() http.Handler {
 	mux := http.NewServeMux()
-	httpserver.Health(mux, func() error {
-		if missing := d.handler.Missing(); len(missing) > 0 {
-			return fmt.Errorf("no documents yet: %v", missing)
-		}
-		return nil
-	})
+	httpserver.Health(mux, d.readiness.err)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{}))
 	mux.Handle("GET /{$}", d.status)
 	return mux
+}
+
+// readiness knows which issuers have no documents yet.
+type readiness struct {
+	mu      sync.Mutex // guards missing
+	missing []oidc.Issuer
+}
+
+func (r *readiness) loaded(issuer oidc.Issuer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missing = slices.DeleteFunc(r.missing, func(i oidc.Issuer) bool { return i == issuer })
+}
+
+func (r *readiness) err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.missing) > 0 {
+		return fmt.Errorf("no documents yet: %v", r.missing)
+	}
+	return nil
 }
 
 // statusPage shows the last round of every issuer, as publish prints it.

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,9 +16,9 @@ import (
 // path and nowhere else: GET and HEAD, conditional requests, no redirects. The
 // host a client asks for changes nothing. It is safe for concurrent use.
 type Handler struct {
-	issuers []Issuer // immutable, as is what follows
-	router  *mux.Router
-	slots   map[Issuer]*slot
+	// Both are immutable.
+	router *mux.Router
+	slots  map[Issuer]*slot
 }
 
 // slot holds what is served for one issuer; nil until Set was called.
@@ -36,7 +35,7 @@ type answers struct {
 // would answer for each other and are refused.
 func NewHandler(issuers ...Issuer) (*Handler, error) {
 	// Neither cleaned nor decoded: a path is served exactly as the issuer spells it, or not at all.
-	h := &Handler{issuers: slices.Clone(issuers), router: mux.NewRouter().SkipClean(true), slots: make(map[Issuer]*slot)}
+	h := &Handler{router: mux.NewRouter().SkipClean(true), slots: make(map[Issuer]*slot)}
 	byPath := make(map[string]Issuer)
 	for _, issuer := range issuers {
 		path := issuer.Path(DiscoveryPath)
@@ -67,21 +66,6 @@ func (h *Handler) Set(documents Documents) {
 		s.current.Store(&answers{jwks: newAnswer(documents.JWKS), discovery: newAnswer(documents.Discovery)})
 	}
 }
-
-// Missing returns the issuers that have no documents to serve yet, in the order
-// in which they were given.
-func (h *Handler) Missing() []Issuer {
-	var missing []Issuer
-	for _, issuer := range h.issuers {
-		if h.slots[issuer].current.Load() == nil {
-			missing = append(missing, issuer)
-		}
-	}
-	return missing
-}
-
-// Ready reports whether every issuer has documents to serve.
-func (h *Handler) Ready() bool { return len(h.Missing()) == 0 }
 
 // ServeHTTP implements http.Handler. It asks the router for the route alone.
 // The router's own ServeHTTP, the only place where it would clean if SkipClean
