@@ -17,6 +17,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Key is one public key as a relying party sees it. Keys that come out of this
@@ -53,6 +55,13 @@ func New(public crypto.PublicKey) (Key, error) {
 		Algorithm: algorithm,
 		Public:    public,
 	}, nil
+}
+
+// JWK renders the key as it is in a JWK set; see [Set.JWKS]. [ParseJWK] reads it.
+func (k Key) JWK() ([]byte, error) { return k.jwk().MarshalJSON() }
+
+func (k Key) jwk() jose.JSONWebKey {
+	return jose.JSONWebKey{Key: k.Public, KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
 }
 
 // check reports why k may not be published, or nil.

@@ -43,7 +43,7 @@ func (l *life) round(after time.Duration, answers string) *life {
 	l.t.Helper()
 	l.now = l.now.Add(after)
 	l.last = keys.Decide(keys.Situation{
-		Now: l.now, Records: l.records, Observations: l.observations(answers), Held: l.held, Policy: l.policy,
+		Now: keys.At(l.now), Records: l.records, Observations: l.observations(answers), Held: l.held, Policy: l.policy,
 	})
 	l.records, l.held = l.last.Records, l.last.Publish
 	return l
@@ -54,7 +54,7 @@ func (l *life) observations(answers string) (list []keys.Observation) {
 	for answer := range strings.FieldsSeq(answers) {
 		origin, shown, _ := strings.Cut(answer, ":")
 		if shown == "down" {
-			list = append(list, keys.Observation{Origin: origin, Err: errors.New("connection refused")})
+			list = append(list, keys.Observation{Origin: origin, Group: "cluster", Err: errors.New("connection refused")})
 			continue
 		}
 		var numbers []int
@@ -65,7 +65,7 @@ func (l *life) observations(answers string) (list []keys.Observation) {
 			}
 			numbers = append(numbers, n)
 		}
-		list = append(list, keys.Observation{Origin: origin, Keys: keytest.Set(l.t, numbers...)})
+		list = append(list, keys.Observation{Origin: origin, Group: "cluster", Keys: keytest.Set(l.t, numbers...)})
 	}
 	return list
 }
@@ -195,7 +195,7 @@ func TestClashKeepsTheKnownKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.last = keys.Decide(keys.Situation{
-		Now: l.now.Add(hour), Records: l.records, Policy: l.policy,
+		Now: keys.At(l.now.Add(hour)), Records: l.records, Policy: l.policy,
 		Observations: []keys.Observation{{Origin: "A", Keys: keytest.Set(t, 1)}, {Origin: "B", Keys: set}},
 	})
 	l.want("1:active", keys.AlarmClash)
@@ -232,7 +232,7 @@ func TestSigners(t *testing.T) {
 	sign := func(n int, alarms ...keys.AlarmKind) {
 		t.Helper()
 		d := keys.Decide(keys.Situation{
-			Now: l.now, Records: l.records, Held: l.held, Policy: l.policy,
+			Now: keys.At(l.now), Records: l.records, Held: l.held, Policy: l.policy,
 			Observations: l.observations("A:1,2"), Signing: map[string]string{"A": id(n)},
 		})
 		l.last = d
@@ -262,7 +262,7 @@ func TestSigners(t *testing.T) {
 func TestDecideIsPure(t *testing.T) {
 	l := newLife(t).round(0, "A:1,2")
 	before := fmt.Sprint(l.records)
-	keys.Decide(keys.Situation{Now: l.now.Add(hour), Records: l.records, Observations: l.observations("A:1"), Policy: l.policy})
+	keys.Decide(keys.Situation{Now: keys.At(l.now.Add(hour)), Records: l.records, Observations: l.observations("A:1"), Policy: l.policy})
 	if after := fmt.Sprint(l.records); after != before {
 		t.Errorf("the records changed from\n%s\nto\n%s", before, after)
 	}

@@ -6,6 +6,12 @@ type Observation struct {
 	// Origin names where the look went, stable from round to round: a file, a
 	// URL, an API server's address.
 	Origin string
+	// Group names the origins that should show the same keys: the API servers
+	// of one cluster. Empty: the origin stands alone.
+	Group string
+	// Partial says that there may be origins beside this one that could not be
+	// listed just now.
+	Partial bool
 	// Keys are the keys seen; empty if Err is set.
 	Keys Set
 	// Skipped are the keys seen but left out, with the reasons.

@@ -42,8 +42,13 @@ func newSet(list []Key) (Set, *Error) {
 		}
 		byID[key.ID] = key
 	}
-	sorted := slices.SortedFunc(maps.Values(byID), func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
-	return Set{keys: sorted}, nil
+	return sorted(slices.Collect(maps.Values(byID))), nil
+}
+
+// sorted returns the set of valid keys with distinct IDs; it sorts the list.
+func sorted(list []Key) Set {
+	slices.SortFunc(list, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
+	return Set{keys: list}
 }
 
 // Union returns the set of all keys in the given sets. It is refused like
@@ -111,7 +116,7 @@ func (s Set) JWKS() ([]byte, error) {
 	}
 	document := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, len(s.keys))}
 	for i, key := range s.keys {
-		document.Keys[i] = jose.JSONWebKey{Key: key.Public, KeyID: key.ID, Algorithm: key.Algorithm, Use: "sig"}
+		document.Keys[i] = key.jwk()
 	}
 	var b bytes.Buffer
 	if err := json.NewEncoder(&b).Encode(document); err != nil {

@@ -78,8 +78,19 @@ func (h Holding) Missing(documents Documents) (paths []string) {
 // The read-back goes through the store, not through the public address: that
 // may pass a cache, which must not gate publishing.
 func Publish(ctx context.Context, store Store, documents Documents, base Holding) (written []string, err error) {
+	return publish(ctx, store, documents, base, !holds(base.jwks.object, documents.JWKS))
+}
+
+// Republish is [Publish], but writes the JWK set even if the store holds it
+// already, so that its version moves: a writer that has decided on what was
+// before, and was paused, then gets [ErrConflict].
+func Republish(ctx context.Context, store Store, documents Documents, base Holding) (written []string, err error) {
+	return publish(ctx, store, documents, base, true)
+}
+
+func publish(ctx context.Context, store Store, documents Documents, base Holding, writeJWKS bool) (written []string, err error) {
 	discovery := base.discovery
-	if !holds(base.jwks.object, documents.JWKS) {
+	if writeJWKS {
 		if err := put(ctx, store, documents.JWKS, base.jwks.version); err != nil {
 			return nil, err
 		}
@@ -117,12 +128,13 @@ func read(ctx context.Context, store Store, path string) (stored, error) {
 	return stored{object, version}, nil
 }
 
-// put writes one object and sees for itself that it is there.
+// put writes one object and sees for itself that it is there. After an error
+// the version tells whether the write happened: the bytes may have been there before.
 func put(ctx context.Context, store Store, object Object, base Version) error {
 	_, writeErr := store.Write(ctx, object, base)
 	found, readErr := read(ctx, store, object.Path)
 	switch {
-	case readErr == nil && holds(found.object, object):
+	case readErr == nil && holds(found.object, object) && (writeErr == nil || found.version != base):
 		return nil
 	case writeErr != nil:
 		return fmt.Errorf("writing %q to the store: %w", object.Path, writeErr)
