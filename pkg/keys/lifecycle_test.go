@@ -267,3 +267,111 @@ func TestDecideIsPure(t *testing.T) {
 		t.Errorf("the records changed from\n%s\nto\n%s", before, after)
 	}
 }
+
+// A load balancer shows another API server at each look: nothing moves.
+func TestAFlappingOriginMovesNothing(t *testing.T) {
+	l := newLife(t).round(0, "LB:1,2 A:1,2 B:1").round(hour, "LB:1,2 A:1,2 B:1")
+	before := l.records
+	for range 3 {
+		l.round(hour, "LB:1 A:1,2 B:1").round(hour, "LB:1,2 A:1,2 B:1")
+	}
+	if diff := cmp.Diff(before, l.records); diff != "" {
+		t.Errorf("records (-before +after):\n%s", diff)
+	}
+}
+
+// What was not listed is gone only if everything was listed.
+func TestAPartialListingRemovesNothing(t *testing.T) {
+	l := newLife(t).round(0, "LB:1 B:2")
+	partial := l.observations("LB:1")
+	partial[0].Partial = true
+	decide := func(observations []keys.Observation) keys.Decision {
+		l.now = l.now.Add(1000 * hour)
+		return keys.Decide(keys.Situation{Now: keys.At(l.now), Records: l.records, Observations: observations, Policy: l.policy})
+	}
+	for what, observations := range map[string][]keys.Observation{
+		"a partial listing": partial, "another origin failing": l.observations("LB:1 C:down"),
+	} {
+		l.last = decide(observations)
+		l.want("1:active 2:active")
+		if t.Failed() {
+			t.Fatalf("after %s", what)
+		}
+	}
+	l.last = decide(l.observations("LB:1"))
+	l.want("1:active 2:retiring")
+}
+
+func TestAdoption(t *testing.T) {
+	l := newLife(t)
+	adopt := keytest.Set(t, 1, 2)
+	round := func(after time.Duration, answers string) *life {
+		l.now = l.now.Add(after)
+		l.last = keys.Decide(keys.Situation{
+			Now: keys.At(l.now), Records: l.records, Adopt: adopt, Observations: l.observations(answers), Held: adopt, Policy: l.policy,
+		})
+		l.records, l.held, adopt = l.last.Records, l.last.Publish, keys.Set{}
+		return l
+	}
+	round(0, "A:down").want("1:active 2:active") // A may show them: nobody knows
+	round(hour, "A:2,3").want("1:retiring 2:active 3:waiting")
+	adopt = keytest.Set(t, 2, 4)
+	round(hour, "A:2,3").want("1:retiring 2:active 3:waiting 4:retiring")
+	round(48*hour, "A:2,3").want("2:active 3:waiting") // 3 was never found published
+}
+
+// Of two unknown keys with one ID nobody can tell which is right.
+func TestClashOfNewKeysTakesNone(t *testing.T) {
+	impostor := keytest.Key(t, 2)
+	impostor.ID = keytest.Key(t, 1).ID
+	set, err := keys.NewSet(impostor, keytest.Key(t, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLife(t)
+	l.last = keys.Decide(keys.Situation{
+		Now: keys.At(l.now), Policy: l.policy,
+		Observations: []keys.Observation{{Origin: "A", Keys: keytest.Set(t, 1)}, {Origin: "B", Keys: set}},
+	})
+	l.want("3:active", keys.AlarmClash)
+}
+
+// Waits begin at the latest time it may be and end at the earliest, so that
+// clocks that were set shorten none.
+func TestDoubtAboutTheTimeShortensNothing(t *testing.T) {
+	l := newLife(t).round(0, "A:1").round(hour, "A:1,2")
+	start := l.now
+	decide := func(earliest, latest time.Duration, answers string) {
+		l.last = keys.Decide(keys.Situation{
+			Now:     keys.Moment{Earliest: start.Add(earliest), Latest: start.Add(latest)},
+			Records: l.records, Observations: l.observations(answers), Held: l.held, Policy: l.policy,
+		})
+		l.records, l.held = l.last.Records, l.last.Publish
+	}
+	decide(0, hour, "A:1,2") // held since an hour from now, perhaps
+	decide(24*hour, 25*hour, "A:1,2")
+	l.want("1:active 2:waiting")
+	decide(25*hour, 26*hour, "A:1,2")
+	l.want("1:active 2:active")
+	decide(25*hour, 26*hour, "A:2") // absent since hour 26, perhaps
+	decide(73*hour, 75*hour, "A:2")
+	l.want("1:retiring 2:active")
+	decide(74*hour, 75*hour, "A:2")
+	l.want("2:active")
+}
+
+// Since when a key signs is remembered.
+func TestSigningIsRemembered(t *testing.T) {
+	l := newLife(t).round(0, "A:1")
+	for range 2 {
+		l.now = l.now.Add(hour)
+		l.last = keys.Decide(keys.Situation{
+			Now: keys.At(l.now), Records: l.records, Observations: l.observations("A:1"), Policy: l.policy,
+			Signing: map[string]string{"A": keytest.Key(t, 1).ID},
+		})
+		l.records = l.last.Records
+	}
+	if want := l.now.Add(-hour); !l.records[0].Signs.Equal(want) {
+		t.Errorf("signs since %s; want %s", l.records[0].Signs, want)
+	}
+}
