@@ -1,5 +1,6 @@
 // Package cluster asks a Kubernetes cluster: which keys its API servers
-// publish, which issuer it signs with, and for tokens.
+// publish, with which of them they sign, for which issuer, and for tokens. It
+// tells the cluster of events.
 //
 // Key sets are read by their path at the API server, never at the advertised
 // jwks_uri, which is often not reachable from here. Answers are not remembered:
@@ -20,6 +21,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/issuer-sync/issuer-sync/internal/fetch"
@@ -36,6 +38,9 @@ type Config struct {
 	// PerServer has Observe ask each API server behind EndpointSlice
 	// default/kubernetes as well as the configured address.
 	PerServer bool
+	// ServiceAccount is whose tokens SigningKeys asks for. Empty: the one whose
+	// credentials these are.
+	ServiceAccount types.NamespacedName
 	// Log receives what is degraded. Required.
 	Log *slog.Logger
 	// Dial opens connections. nil: net.Dialer.
@@ -53,11 +58,15 @@ type Cluster struct {
 	client    rest.Interface
 	// configured and direct carry requests to the configured address and to single API servers.
 	configured, direct http.RoundTripper
+	single             *rest.Config         // how to reach single API servers, but for their addresses
+	signing            types.NamespacedName // the configured account, whose tokens show who signs with what
 
 	mu       sync.Mutex // guards what follows
 	servers  []string   // host:port of the API servers, as last read
 	answered bool       // some API server has given keys when asked directly
+	user     string     // who the API server says we are; empty until it has said
 	said     string     // the reason of the last notice
+	hindered string     // the reason of the last hindrance that was told
 }
 
 // New reads the configuration; it asks nobody yet. It refuses what would leave
@@ -75,11 +84,17 @@ func New(config Config) (*Cluster, error) {
 	if base.Scheme != "https" {
 		return nil, fmt.Errorf("cluster address %q: keys are read over https only", shown)
 	}
-	c := &Cluster{log: config.Log, perServer: config.PerServer, base: base, origin: "cluster " + shown}
+	if account := config.ServiceAccount; (account.Namespace == "") != (account.Name == "") {
+		return nil, fmt.Errorf("service account %q: want both a namespace and a name, or neither", account)
+	}
+	c := &Cluster{
+		log: config.Log, perServer: config.PerServer, base: base, origin: "cluster " + shown,
+		single: directly(settings), signing: config.ServiceAccount,
+	}
 	if c.configured, err = rest.TransportFor(settings); err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", c.origin, err)
 	}
-	if c.direct, err = rest.TransportFor(directly(settings)); err != nil {
+	if c.direct, err = rest.TransportFor(c.single); err != nil {
 		return nil, fmt.Errorf("connecting to the API servers of %s: %w", c.origin, err)
 	}
 	if c.client, err = client(settings, c.configured); err != nil {
@@ -126,16 +141,25 @@ func (c *Cluster) Token(ctx context.Context, request TokenRequest) (string, erro
 	if seconds := int64(request.Lifetime / time.Second); seconds != 0 {
 		spec.ExpirationSeconds = &seconds
 	}
+	account := types.NamespacedName{Namespace: request.Namespace, Name: request.ServiceAccount}
+	token, err := requestToken(ctx, c.client.Post(), account, spec)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", c.origin, err)
+	}
+	return token, nil
+}
+
+// requestToken sends a TokenRequest by a POST request that has nothing yet.
+func requestToken(ctx context.Context, post *rest.Request, account types.NamespacedName, spec authenticationv1.TokenRequestSpec) (string, error) {
 	var answer authenticationv1.TokenRequest
-	err := c.client.Post().AbsPath("/api/v1").Namespace(request.Namespace).
-		Resource("serviceaccounts").Name(request.ServiceAccount).SubResource("token").
+	err := post.AbsPath("/api/v1").Namespace(account.Namespace).
+		Resource("serviceaccounts").Name(account.Name).SubResource("token").
 		Body(&authenticationv1.TokenRequest{Spec: spec}).Do(ctx).Into(&answer)
 	if err == nil && answer.Status.Token == "" {
 		err = errors.New("the answer holds none")
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: requesting a token of service account %q: %w",
-			c.origin, request.Namespace+"/"+request.ServiceAccount, withoutBody(err))
+		return "", fmt.Errorf("requesting a token of service account %q: %w", account, withoutBody(err))
 	}
 	return answer.Status.Token, nil
 }

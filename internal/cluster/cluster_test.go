@@ -26,6 +26,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/issuer-sync/issuer-sync/internal/cluster"
@@ -71,6 +73,12 @@ func (l *logged) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+func (l *logged) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines)
+}
+
 func (l *logged) check(t *testing.T, want ...string) {
 	t.Helper()
 	l.mu.Lock()
@@ -90,15 +98,22 @@ type fake struct {
 	kubeconfig string
 
 	mu    sync.Mutex
-	asked int // requests so far
-	// answers by "host /path": body, or status if it is a number. Hosts are the
-	// addresses that clients dialled; "" is the configured one.
+	asked int               // requests so far
+	sent  map[string]string // the last body by path
+	// answers by "host /path": a body, a status, or both. Hosts are the addresses
+	// that clients dialled; "" is the configured one.
 	answers map[string]any
+}
+
+// answer is a status other than 200 with an object as body.
+type answer struct {
+	status int
+	body   any
 }
 
 func newFake(t *testing.T) *fake {
 	t.Helper()
-	f := &fake{answers: make(map[string]any)}
+	f := &fake{answers: make(map[string]any), sent: make(map[string]string)}
 	f.server = httptest.NewUnstartedServer(f)
 	f.server.Config.ErrorLog = log.New(t.Output(), "", 0)
 	key := keytest.EC(t, elliptic.P256())
@@ -129,17 +144,24 @@ func (f *fake) set(answers map[string]any) {
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	f.asked++
-	answer := f.answers[strings.TrimPrefix(r.Host, f.server.Listener.Addr().String())+" "+r.URL.Path]
+	f.sent[r.URL.Path] = string(body)
+	found := f.answers[strings.TrimPrefix(r.Host, f.server.Listener.Addr().String())+" "+r.URL.Path]
 	f.mu.Unlock()
-	switch answer := answer.(type) {
+	switch found := found.(type) {
 	case string:
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, answer)
+		_, _ = io.WriteString(w, found)
+	case answer:
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(found.status)
+		_ = json.NewEncoder(w).Encode(found.body)
 	case int:
 		w.Header().Set("Location", "/elsewhere")
-		http.Error(w, "CANARY "+r.Header.Get("Authorization"), answer)
+		http.Error(w, "CANARY "+r.Header.Get("Authorization"), found)
 	default:
 		http.NotFound(w, r)
 	}
@@ -157,6 +179,11 @@ func (f *fake) dial(ctx context.Context, network, address string) (net.Conn, err
 }
 
 func (f *fake) origin() string { return "cluster " + f.server.URL }
+
+// single is the origin of a single API server.
+func (f *fake) single(address string) string {
+	return "API server " + address + " of " + f.server.Listener.Addr().String()
+}
 
 func jwks(t *testing.T, numbers ...int) string {
 	t.Helper()
@@ -214,7 +241,7 @@ func TestObserveAsksEachServer(t *testing.T) {
 	var log logged
 	c := newCluster(t, cluster.Config{Kubeconfig: f.kubeconfig, PerServer: true, Dial: f.dial}, &log)
 	own := summary{f.origin(), ids(t, 1), ""}
-	one, six := summary{"API server 10.0.0.1:6443", ids(t, 1), ""}, summary{"API server [fd00::2]:6443", ids(t, 2), ""}
+	one, six := summary{f.single("10.0.0.1:6443"), ids(t, 1), ""}, summary{f.single("[fd00::2]:6443"), ids(t, 2), ""}
 	const cannot = "cannot ask each API server: "
 	for _, round := range []struct {
 		name    string
@@ -277,6 +304,23 @@ func TestObserveAsksEachServer(t *testing.T) {
 			check(t, c.Observe(t.Context()), round.want)
 			log.check(t, round.log...)
 		})
+	}
+}
+
+// Two clusters may have equal private addresses, and one proxy in front.
+func TestObserveNamesTheClusterOfEachServer(t *testing.T) {
+	for path, want := range map[string]string{"": "", "/": "", "/clusters/b/": "/clusters/b"} {
+		f := newFake(t)
+		f.set(map[string]any{
+			" " + want + slicePath: endpoints(t, "10.0.0.1"), "10.0.0.1:6443 /openid/v1/jwks": jwks(t, 1),
+		})
+		file, err := clientcmd.LoadFromFile(f.kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Clusters["a"].Server += path
+		c := newCluster(t, cluster.Config{Kubeconfig: writeKubeconfig(t, file), PerServer: true, Dial: f.dial}, nil)
+		check(t, c.Observe(t.Context())[1:], []summary{{f.single("10.0.0.1:6443") + want, ids(t, 1), ""}})
 	}
 }
 
@@ -389,6 +433,14 @@ func TestNewRefuses(t *testing.T) {
 			cluster.Config{Kubeconfig: kubeconfig(clientcmdapi.Cluster{Server: "https://a.test", InsecureSkipTLSVerify: true})},
 			`kubeconfig "FILE": insecure-skip-tls-verify is set: anybody could give the keys; want certificate-authority`,
 		},
+		{
+			"half a service account",
+			cluster.Config{
+				Kubeconfig:     kubeconfig(clientcmdapi.Cluster{Server: "https://a.test"}),
+				ServiceAccount: types.NamespacedName{Namespace: "a"},
+			},
+			`service account "a/": want both a namespace and a name, or neither`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.config.Log = slog.New(slog.DiscardHandler)
@@ -404,7 +456,6 @@ func TestTextsHoldNeitherTokensNorBodies(t *testing.T) {
 	f := newFake(t)
 	var log logged
 	c := newCluster(t, cluster.Config{Kubeconfig: f.kubeconfig, PerServer: true}, &log)
-	const tokenPath = "/api/v1/namespaces/a/serviceaccounts/b/token"
 	for _, status := range []int{301, 401, 403, 500} {
 		f.set(map[string]any{
 			" /openid/v1/jwks": status, " " + slicePath: status, " " + tokenPath: status, " /.well-known/openid-configuration": status,

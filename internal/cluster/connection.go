@@ -12,8 +12,10 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -110,9 +112,14 @@ func client(settings *rest.Config, transport http.RoundTripper) (rest.Interface,
 	kinds := runtime.NewScheme()
 	kinds.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.ConfigMap{})
 	kinds.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{})
-	kinds.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenRequest{})
+	kinds.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenRequest{}, &authenticationv1.SelfSubjectReview{})
+	kinds.AddKnownTypes(coordinationv1.SchemeGroupVersion, &coordinationv1.Lease{})
+	kinds.AddKnownTypes(eventsv1.SchemeGroupVersion, &eventsv1.Event{})
 	metav1.AddToGroupVersion(kinds, schema.GroupVersion{Version: "v1"}) // Status, for errors
 	settings = rest.CopyConfig(settings)
+	// No limit here: client-go's 5 requests a second would make a round at a
+	// ConfigMap last for seconds. The API server has limits of its own.
+	settings.QPS = -1
 	settings.NegotiatedSerializer = serializer.NewCodecFactory(kinds).WithoutConversion()
 	return rest.UnversionedRESTClientForConfigAndClient(settings, &http.Client{
 		Transport:     transport,

@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -21,11 +22,13 @@ import (
 	"github.com/issuer-sync/issuer-sync/test/servers"
 )
 
-const (
-	testIssuer = "https://issuer.test/with/slash/"
-	first      = "API server 10.77.0.1:6443"
-	second     = "API server 10.77.0.2:6443"
-)
+const testIssuer = "https://issuer.test/with/slash/"
+
+// origins are those of the two API servers.
+func origins(kube *servers.Kube) (string, string) {
+	of := ":6443 of " + kube.Servers()[0].Address()
+	return "API server 10.77.0.1" + of, "API server 10.77.0.2" + of
+}
 
 // TestKube asks real API servers: two, each with a key of its own.
 func TestKube(t *testing.T) {
@@ -33,7 +36,7 @@ func TestKube(t *testing.T) {
 		{SigningKey: keytest.RSA(t, 1)}, {SigningKey: keytest.RSA(t, 2)},
 	}})
 	configured := "cluster https://" + kube.Servers()[0].Address()
-	// In this order: the last one stops a server.
+	// In this order: the last ones restart a server.
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, kube *servers.Kube, configured string)
@@ -44,6 +47,11 @@ func TestKube(t *testing.T) {
 		{"as nobody", testAnonymous},
 		{"issuer", testIssuerIsExact},
 		{"token", testToken},
+		{"signing keys", testSigningKeys},
+		{"signing keys without the right", testSigningWithoutRight},
+		{"events", testEvents},
+		{"forbidden events", testForbiddenEvents},
+		{"signing keys as oneself", testSigningAsOneself},
 		{"a stopped server", testStoppedServer},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, kube, configured) })
@@ -52,6 +60,7 @@ func TestKube(t *testing.T) {
 
 func testAdministrator(t *testing.T, kube *servers.Kube, configured string) {
 	c := newCluster(t, cluster.Config{Kubeconfig: kube.Kubeconfig(t), PerServer: true, Dial: kube.Dial}, nil)
+	first, second := origins(kube)
 	got := c.Observe(t.Context())
 	check(t, got, []summary{{configured, ids(t, 1), ""}, {first, ids(t, 1), ""}, {second, ids(t, 2), ""}})
 	if union := union(t, got); !union.Equal(keytest.Set(t, 1, 2)) {
@@ -75,28 +84,46 @@ func testBareServiceAccount(t *testing.T, kube *servers.Kube, configured string)
 func testPermittedServiceAccount(t *testing.T, kube *servers.Kube, configured string) {
 	var log logged
 	path := kube.ServiceAccountKubeconfig(t, "permitted", "publisher")
-	role := metav1.ObjectMeta{Name: "publisher", Namespace: metav1.NamespaceDefault}
-	_, err := kube.Client().RbacV1().Roles(role.Namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: role, Rules: []rbacv1.PolicyRule{{
+	grant(t, kube, metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "publisher"}, rbacv1.PolicyRule{
 		APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, ResourceNames: []string{"kubernetes"}, Verbs: []string{"get"},
-	}}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
+	})
+	c := newCluster(t, cluster.Config{Kubeconfig: path, PerServer: true, Dial: kube.Dial}, &log)
+	first, second := origins(kube)
+	var got []keys.Observation
+	await(t, func() bool { // the authorizer learns of the role a little later
+		got = c.Observe(t.Context())
+		return len(got) > 1
+	})
+	check(t, got, []summary{{configured, ids(t, 1), ""}, {first, ids(t, 1), ""}, {second, nil, second +
+		": reading the key set: answered 401 Unauthorized; want 200 OK; a service account's token may have expired, or be signed by a key that this API server does not know"}})
+}
+
+// await returns when done is true, or after 10 s.
+func await(t *testing.T, done func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !done() && time.Now().Before(deadline); {
+		<-ticker.C
 	}
-	_, err = kube.Client().RbacV1().RoleBindings(role.Namespace).Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: role,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "permitted", Name: "publisher"}},
+}
+
+// grant gives a role to the accounts "publisher" that may have one.
+func grant(t *testing.T, kube *servers.Kube, role metav1.ObjectMeta, rule rbacv1.PolicyRule) {
+	t.Helper()
+	_, err := kube.Client().RbacV1().Roles(role.Namespace).Create(t.Context(), &rbacv1.Role{
+		ObjectMeta: role, Rules: []rbacv1.PolicyRule{rule},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCluster(t, cluster.Config{Kubeconfig: path, PerServer: true, Dial: kube.Dial}, &log)
-	got := c.Observe(t.Context())
-	for deadline := time.Now().Add(10 * time.Second); len(got) == 1 && time.Now().Before(deadline); {
-		got = c.Observe(t.Context()) // the authorizer learns of the role a little later
+	binding := &rbacv1.RoleBinding{ObjectMeta: role, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name}}
+	for _, namespace := range []string{"permitted", "events"} {
+		binding.Subjects = append(binding.Subjects, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "publisher"})
 	}
-	check(t, got, []summary{{configured, ids(t, 1), ""}, {first, ids(t, 1), ""}, {second, nil, second +
-		": reading the key set: answered 401 Unauthorized; want 200 OK; a service account's token may have expired, or be signed by a key that this API server does not know"}})
+	if _, err := kube.Client().RbacV1().RoleBindings(role.Namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func testAnonymous(t *testing.T, kube *servers.Kube, configured string) {
@@ -150,7 +177,11 @@ func testToken(t *testing.T, kube *servers.Kube, configured string) {
 }
 
 func testStoppedServer(t *testing.T, kube *servers.Kube, configured string) {
-	c := newCluster(t, cluster.Config{Kubeconfig: kube.Kubeconfig(t), PerServer: true, Dial: kube.Dial}, nil)
+	c := newCluster(t, cluster.Config{
+		Kubeconfig: kube.Kubeconfig(t), PerServer: true, Dial: kube.Dial,
+		ServiceAccount: types.NamespacedName{Namespace: "default", Name: "default"},
+	}, nil)
+	first, second := origins(kube)
 	c.Observe(t.Context())
 	kube.Servers()[1].Stop()
 	got := c.Observe(t.Context())
@@ -160,8 +191,10 @@ func testStoppedServer(t *testing.T, kube *servers.Kube, configured string) {
 		got[len(got)-1].Err = errors.New("stopped")
 	}
 	check(t, got, []summary{{configured, ids(t, 1), ""}, {first, ids(t, 1), ""}, {second, nil, "stopped"}})
+	checkKeys(t, c.SigningKeys(t.Context()), map[string]string{first: keytest.Key(t, 1).ID})
 	kube.Servers()[1].Restart(t, servers.ServerConfig{SigningKey: keytest.RSA(t, 3)})
 	check(t, c.Observe(t.Context()), []summary{{configured, ids(t, 1), ""}, {first, ids(t, 1), ""}, {second, ids(t, 3), ""}})
+	checkKeys(t, c.SigningKeys(t.Context()), map[string]string{first: keytest.Key(t, 1).ID, second: keytest.Key(t, 3).ID})
 }
 
 // summary is an observation in short.

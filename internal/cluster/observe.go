@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -24,7 +25,9 @@ import (
 // Observe asks the configured address and, if the configuration says so, each
 // API server for their keys, in parallel. The first observation is that of the
 // configured address, with the origin "cluster https://host:port"; the others
-// have "API server host:port". It takes at most 20 s, mostly milliseconds.
+// have "API server 10.0.0.1:6443 of host:port", as the same private address may
+// be in several clusters of one issuer. It takes at most 20 s, mostly
+// milliseconds.
 //
 // API servers are asked whether their EndpointSlice calls them ready or not: an
 // answer can only add keys, and one that is draining still has its keys. One
@@ -44,6 +47,7 @@ func (c *Cluster) Observe(ctx context.Context) []keys.Observation {
 		servers, why = c.askServers(ctx)
 	}
 	both.Wait()
+	configured.Partial = why.partial
 	if configured.Err == nil { // otherwise its error tells more
 		c.say(ctx, why)
 	}
@@ -82,7 +86,8 @@ func (c *Cluster) askServers(ctx context.Context) ([]keys.Observation, notice) {
 	var all sync.WaitGroup
 	for i, address := range addresses {
 		all.Go(func() {
-			observations[i] = look(ctx, c.direct, "API server "+address, &url.URL{Scheme: "https", Host: address, Path: "/"})
+			observations[i] = look(ctx, c.direct, c.server(address), &url.URL{Scheme: "https", Host: address, Path: "/"})
+			observations[i].Group = c.origin
 		})
 	}
 	all.Wait()
@@ -92,7 +97,13 @@ func (c *Cluster) askServers(ctx context.Context) ([]keys.Observation, notice) {
 	if c.answered || len(observations) == 0 {
 		return observations, why
 	}
-	return nil, notice{slog.LevelInfo, "none of them has answered here yet; asking the configured address alone", observations[0].Err}
+	return nil, notice{slog.LevelInfo, "none of them has answered here yet; asking the configured address alone", observations[0].Err, true}
+}
+
+// server names a single API server. Clusters behind one proxy differ in the
+// path of their configured addresses.
+func (c *Cluster) server(address string) string {
+	return "API server " + address + " of " + c.base.Host + strings.TrimSuffix(c.base.Path, "/")
 }
 
 // addresses returns host and port of every API server: those of the
@@ -113,12 +124,12 @@ func (c *Cluster) addresses(ctx context.Context) ([]string, notice) {
 		return c.servers, notice{}
 	case apierrors.IsForbidden(err):
 		c.servers = nil
-		return nil, notice{slog.LevelInfo, "no right to get EndpointSlice default/kubernetes; asking the configured address alone", err}
+		return nil, notice{slog.LevelInfo, "no right to get EndpointSlice default/kubernetes; asking the configured address alone", err, false}
 	case apierrors.IsNotFound(err):
 		c.servers = nil
-		return nil, notice{slog.LevelInfo, "there is no EndpointSlice default/kubernetes; asking the configured address alone", err}
+		return nil, notice{slog.LevelInfo, "there is no EndpointSlice default/kubernetes; asking the configured address alone", err, false}
 	default:
-		return c.servers, notice{slog.LevelWarn, "EndpointSlice default/kubernetes could not be read; asking those last known", err}
+		return c.servers, notice{slog.LevelWarn, "EndpointSlice default/kubernetes could not be read; asking those last known", err, true}
 	}
 }
 
@@ -145,6 +156,8 @@ type notice struct {
 	level  slog.Level
 	reason string
 	err    error
+	// partial says that there may be API servers that are not known just now.
+	partial bool
 }
 
 // say logs a notice when it begins to hold, and not again while it does.
