@@ -87,9 +87,9 @@ func rules() []rule {
 		},
 		{
 			packages: []string{"cmd", "internal", "pkg"},
-			except:   []string{"internal/cluster", "internal/store/configmap"},
+			except:   []string{"internal/cluster", "internal/store/configmap", "internal/lease"},
 			direct:   []string{"k8s.io/client-go"},
-			why:      "clusters are talked to in one place, and where a store is one",
+			why:      "clusters are talked to in one place, and where a store or a lease is one",
 		},
 		{
 			packages: []string{"cmd", "internal", "pkg"},
