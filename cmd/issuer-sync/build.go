@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/store/configmap"
 	"github.com/issuer-sync/issuer-sync/internal/store/directory"
 	"github.com/issuer-sync/issuer-sync/internal/store/memory"
+	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
@@ -28,8 +30,12 @@ type builder struct {
 	lookup  lookupFunc
 	log     *slog.Logger
 	metrics *publisher.Metrics
-	serve   func(oidc.Documents)  // nil: nothing is served
-	report  func(publisher.Round) // nil: nobody listens
+	serve   func(oidc.Documents)                    // nil: nothing is served
+	report  func(publisher.Round)                   // nil: nobody listens
+	leads   func() bool                             // nil: this process may write
+	event   func(reason, note string, warning bool) // nil: nobody is told
+	// acceptShrink are the IDs of keys that may leave although many do.
+	acceptShrink []string
 }
 
 // publishers returns one publisher for each configured issuer. The error lists
@@ -37,8 +43,12 @@ type builder struct {
 func (b builder) publishers() ([]*publisher.Publisher, error) {
 	var publishers []*publisher.Publisher
 	var faults []error
+	issuers, err := b.config.issuers()
+	if err != nil {
+		return nil, err
+	}
 	for i, issuer := range b.config.Issuers {
-		built, err := b.publisher(issuer)
+		built, err := b.publisher(issuer, issuers)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("issuers[%d]: %w", i, err))
 		}
@@ -47,18 +57,23 @@ func (b builder) publishers() ([]*publisher.Publisher, error) {
 	return publishers, errors.Join(faults...)
 }
 
-func (b builder) publisher(c issuerConfig) (*publisher.Publisher, error) {
+func (b builder) publisher(c issuerConfig, issuers []oidc.Issuer) (*publisher.Publisher, error) {
 	issuer, err := oidc.ParseIssuer(c.URL)
 	if err != nil {
 		return nil, err
 	}
 	config := publisher.Config{
-		Issuer:   issuer,
-		MaxAge:   b.config.Serve.MaxAge,
-		MaxKeys:  c.Keys.Max,
+		Issuer: issuer, Issuers: issuers,
+		MaxAge: b.config.Serve.MaxAge,
+		Policy: keys.Policy{
+			MinimumWait: c.Keys.MinimumWait, Retention: c.Keys.Retention, Max: c.Keys.Max, AcceptShrink: b.acceptShrink,
+		},
 		Interval: c.Interval,
+		Cautions: b.cautions(c),
 		Serve:    b.serve,
 		Report:   b.report,
+		Leads:    b.leads,
+		Event:    b.event,
 		Metrics:  b.metrics,
 		Log:      b.log,
 	}
@@ -76,6 +91,13 @@ func (b builder) publisher(c issuerConfig) (*publisher.Publisher, error) {
 			faults = append(faults, fmt.Errorf("stores[%d]: %w", i, err))
 		}
 		config.Stores = append(config.Stores, built)
+	}
+	if c.State != nil {
+		built, err := b.store(*c.State)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("state: %w", err))
+		}
+		config.State = built.Store
 	}
 	if len(c.Stores) == 0 {
 		b.log.Warn("kept documents in memory only: name a store, so that a restart serves the same", "issuer", c.URL)
@@ -100,9 +122,12 @@ func (b builder) source(c sourceConfig) (publisher.Source, error) {
 
 // build returns what internal/cluster is told.
 func (c clusterConfig) build(log *slog.Logger) cluster.Config {
+	namespace, name, _ := strings.Cut(c.ServiceAccount, "/")
 	return cluster.Config{
 		Kubeconfig: c.Kubeconfig, Context: c.Context,
-		PerServer: c.PerServer == nil || *c.PerServer, Log: log,
+		PerServer:      c.PerServer == nil || *c.PerServer,
+		ServiceAccount: types.NamespacedName{Namespace: namespace, Name: name},
+		Log:            log,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/internal/store/azureblob"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
 // config is all that users can configure. Defaults are in logSettings,
@@ -30,7 +31,9 @@ type issuerConfig struct {
 	Sources []sourceConfig `mapstructure:"sources"`
 	// Stores say where documents are written; without any they live in memory and are only served.
 	Stores []storeConfig `mapstructure:"stores"`
-	Keys   keysConfig    `mapstructure:"keys"`
+	// State is where the state is kept; in the first of Stores unless set.
+	State *storeConfig `mapstructure:"state"`
+	Keys  keysConfig   `mapstructure:"keys"`
 	// Interval is the time between rounds.
 	Interval time.Duration `mapstructure:"interval"`
 	Verify   verifyConfig  `mapstructure:"verify"`
@@ -49,6 +52,9 @@ type clusterConfig struct {
 	Context    string `mapstructure:"context"`
 	// PerServer asks every API server, not only the configured address; true unless set.
 	PerServer *bool `mapstructure:"perServer"`
+	// ServiceAccount, as namespace/name, is whose tokens are asked for to see
+	// which key signs; the process's own if empty.
+	ServiceAccount string `mapstructure:"serviceAccount"`
 }
 
 type filesConfig struct {
@@ -95,9 +101,9 @@ type configMapConfig struct {
 }
 
 type keysConfig struct {
-	// Retention and MinimumWait are accepted ahead of the key lifecycle, which
-	// will use them; until then a published key stays.
-	Retention   time.Duration `mapstructure:"retention"`
+	// Retention is how long a key stays published after the API servers stopped showing it.
+	Retention time.Duration `mapstructure:"retention"`
+	// MinimumWait is how long a key must have been published before it should sign.
 	MinimumWait time.Duration `mapstructure:"minimumWait"`
 	// Max is how many keys are published at most.
 	Max int `mapstructure:"max"`
@@ -125,12 +131,17 @@ type tlsConfig struct {
 	KeyFile  string `mapstructure:"keyFile"`
 }
 
-// leaderElectionConfig is accepted ahead of leader election: until then every
-// replica writes, which the stores' compare-and-swap keeps right.
+// leaderElectionConfig says whether one replica is elected to write. Without,
+// every replica does, which the stores' compare-and-swap keeps right.
 type leaderElectionConfig struct {
-	Enabled   string `mapstructure:"enabled"`
+	// Enabled is true, false or auto: true in a cluster.
+	Enabled string `mapstructure:"enabled"`
+	// Namespace and Name name the Lease. The namespace is the pod's unless set.
 	Namespace string `mapstructure:"namespace"`
 	Name      string `mapstructure:"name"`
+	// Kubeconfig and Context say in which cluster it is; by default the one that the process runs in.
+	Kubeconfig string `mapstructure:"kubeconfig"`
+	Context    string `mapstructure:"context"`
 }
 
 type adminConfig struct {
@@ -140,6 +151,19 @@ type adminConfig struct {
 type logConfig struct {
 	Level  string `mapstructure:"level"`
 	Format string `mapstructure:"format"`
+}
+
+// issuers returns all configured issuers.
+func (c config) issuers() ([]oidc.Issuer, error) {
+	var issuers []oidc.Issuer
+	for _, c := range c.Issuers {
+		issuer, err := oidc.ParseIssuer(c.URL)
+		if err != nil {
+			return nil, err
+		}
+		issuers = append(issuers, issuer)
+	}
+	return issuers, nil
 }
 
 // secret returns the content of CredentialFile, or of the environment variable

@@ -202,7 +202,8 @@ func (d *demo) publish(ctx context.Context, running *errgroup.Group) error {
 	p := publisher.New(publisher.Config{
 		Issuer: d.issuer, Sources: []publisher.Source{files},
 		Stores: []publisher.Store{{Name: "directory", Store: store}},
-		MaxAge: oidc.DefaultMaxAge, MaxKeys: 50, Interval: time.Minute, Log: d.log,
+		MaxAge: oidc.DefaultMaxAge, Interval: time.Minute, Log: d.log,
+		Policy: keys.Policy{MinimumWait: 24 * time.Hour, Retention: 48 * time.Hour, Max: 50},
 		Serve: func(documents oidc.Documents) {
 			d.handler.Set(documents)
 			select { // the one publisher is the only sender, so there is room afterwards

@@ -51,6 +51,9 @@ func serverSettings() []setting {
 		{"serve.tls.keyFile", "serve-tls-key-file", "", "PEM private key of the certificate"},
 		{"serve.maxAge", "serve-max-age", 5 * time.Minute, "cache lifetime that the documents declare"},
 		{"serve.linger", "serve-linger", 5 * time.Second, "how long to go on serving after SIGTERM"},
+		{"leaderElection.enabled", "leader-election", "auto", "true, false or auto: elect one replica to write; auto does in a cluster"},
+		{"leaderElection.namespace", "leader-election-namespace", "", "namespace of the Lease; the pod's own if empty"},
+		{"leaderElection.name", "leader-election-name", "issuer-sync", "name of the Lease"},
 		{"admin.address", "admin-address", ":8081", "host:port of /healthz, /readyz, /metrics and the status page; empty: none"},
 	}
 }
@@ -78,7 +81,6 @@ func loadConfig(flags *pflag.FlagSet, lookup lookupFunc) (config, error) {
 	if err := readFile(v, file); err != nil {
 		return config{}, fmt.Errorf("reading configuration %q: %w", file, err)
 	}
-	v.SetDefault("leaderElection.enabled", "auto")
 	check := &checker{file: file}
 	check.override(v, slices.Concat(logSettings(), serverSettings()), flags, lookup)
 	var decoded config
@@ -212,7 +214,7 @@ func seedDefaults(settings map[string]any) {
 			seed(lifecycle, "max", 50)
 		}
 		stores, _ := issuer["stores"].([]any)
-		for _, entry := range stores {
+		for _, entry := range append(slices.Clone(stores), issuer["state"]) {
 			store, _ := entry.(map[string]any)
 			if blob, ok := store["azureblob"].(map[string]any); ok {
 				seed(blob, "credential", "default")

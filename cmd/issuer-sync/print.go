@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,19 +33,11 @@ func printRound(w io.Writer, round publisher.Round) {
 		if store.Repaired != "" {
 			fmt.Fprintf(w, "          repaired: somebody else changed it: %s\n", store.Repaired)
 		}
-		if len(store.Foreign) > 0 {
-			fmt.Fprintf(w, "          foreign keys, shown by no source: %s\n", strings.Join(store.Foreign, ", "))
-		}
 	}
 	if round.Outside != nil {
 		fmt.Fprintf(w, "  outside %s\n", outsideOutcome(*round.Outside))
 	}
-	for _, warning := range round.Warnings {
-		fmt.Fprintf(w, "  warning %s\n", warning)
-	}
-	for _, fault := range round.Faults {
-		fmt.Fprintf(w, "  FAILED  %s: %s\n", fault.Part, fault.Error)
-	}
+	printTroubles(w, round)
 }
 
 func sourceOutcome(source publisher.SourceResult) string {
@@ -64,10 +57,13 @@ func storeOutcome(store publisher.StoreResult) string {
 		said = append(said, "would write "+strings.Join(store.WouldWrite, ", "))
 	}
 	if len(store.Written) > 0 {
-		said = append(said, "wrote "+strings.Join(store.Written, ", "))
+		said = append(said, "wrote "+strings.Join(slices.Compact(slices.Clone(store.Written)), ", "))
 	}
 	if len(store.Added) > 0 {
 		said = append(said, "new keys "+strings.Join(store.Added, ", "))
+	}
+	if len(store.Removed) > 0 {
+		said = append(said, "removed keys "+strings.Join(store.Removed, ", "))
 	}
 	if store.Error != "" {
 		said = append(said, "FAILED: "+store.Error)

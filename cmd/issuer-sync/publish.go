@@ -3,42 +3,33 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 )
 
+// planPatience is how long a dry run waits for slow sources and stores.
+const planPatience = 30 * time.Second
+
 func newPublishCommand(lookup lookupFunc) *cobra.Command {
 	var dryRun bool
 	var output string
+	var acceptShrink []string
 	cmd := &cobra.Command{
 		Use:   "publish",
 		Short: "Publish once: for cron, and to bootstrap a cluster",
 		Long: `Does one round for every configured issuer: reads the keys, publishes what is
 new, and looks at the result from outside. Exits with 1 if anything could not be
-read, written or seen from outside. A key that is published stays published.
+read, written or seen from outside. Keys that the sources no longer show leave
+when their retention is over; if more than half would leave at once they stay,
+until --accept-shrink names them.
 
 With --dry-run nothing is written, and the exit code is 3 if anything would be.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			config, err := loadConfig(cmd.Flags(), lookup)
-			if err != nil {
-				return err
-			}
-			for i, issuer := range config.Issuers {
-				if len(issuer.Stores) == 0 {
-					return fmt.Errorf("publish writes to stores; issuers[%d].stores has none", i)
-				}
-			}
-			log, err := newLogger(cmd.ErrOrStderr(), config.Log)
-			if err != nil {
-				return err
-			}
-			publishers, err := builder{config: config, lookup: lookup, log: log}.publishers()
+			publishers, err := configured(cmd, lookup, &output, builder{acceptShrink: acceptShrink})
 			if err != nil {
 				return err
 			}
@@ -46,14 +37,43 @@ With --dry-run nothing is written, and the exit code is 3 if anything would be.`
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; exit with 3 if anything would be written")
+	cmd.Flags().StringSliceVar(&acceptShrink, "accept-shrink", nil, "IDs of keys that may leave although more than half of the keys leave with them; only those whose retention is over do")
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// configured returns the publishers of a command that works on stores.
+func configured(cmd *cobra.Command, lookup lookupFunc, output *string, b builder) ([]*publisher.Publisher, error) {
+	_, b, err := configure(cmd, lookup, output, b)
+	if err != nil {
+		return nil, err
+	}
+	return b.publishers()
+}
+
+// configure completes the builder of a command that works on stores.
+func configure(cmd *cobra.Command, lookup lookupFunc, output *string, b builder) (config, builder, error) {
+	if err := checkOutput(*output); err != nil {
+		return config{}, b, err
+	}
+	loaded, err := loadConfig(cmd.Flags(), lookup)
+	if err != nil {
+		return config{}, b, err
+	}
+	for i, issuer := range loaded.Issuers {
+		if len(issuer.Stores) == 0 {
+			return config{}, b, fmt.Errorf("%s works on stores; issuers[%d].stores has none", cmd.Name(), i)
+		}
+	}
+	b.config, b.lookup = loaded, lookup
+	b.log, err = newLogger(cmd.ErrOrStderr(), loaded.Log)
+	return loaded, b, err
 }
 
 func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun bool, output string) error {
 	do := (*publisher.Publisher).Round
 	if dryRun {
-		do = (*publisher.Publisher).Plan
+		do = func(p *publisher.Publisher, ctx context.Context) publisher.Round { return p.Plan(ctx, planPatience) }
 	}
 	rounds := make([]publisher.Round, 0, len(publishers))
 	code := 0
@@ -63,7 +83,7 @@ func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun b
 		switch {
 		case round.Err() != nil:
 			code = exitFailed
-		case round.Pending() && code == 0:
+		case dryRun && round.Pending() && code == 0:
 			code = exitChanges
 		}
 		if output == "text" {

@@ -27,7 +27,8 @@ configuration, 3 --dry-run found something to write.`,
 	}
 	root.PersistentFlags().String("config", "", "configuration file, YAML (ISSUER_SYNC_CONFIG)")
 	bindFlags(root.PersistentFlags(), logSettings())
-	root.AddCommand(newDemoCommand(lookup), newRunCommand(lookup), newPublishCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup))
+	root.AddCommand(newDemoCommand(lookup), newRunCommand(lookup), newPublishCommand(lookup), newStatusCommand(lookup),
+		newRevokeCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup))
 	return root
 }
 

@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/issuer-sync/issuer-sync/internal/cluster"
 	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+	"github.com/issuer-sync/issuer-sync/internal/lease"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
@@ -57,21 +59,18 @@ type daemon struct {
 	status      *statusPage
 	readiness   readiness
 	certificate *httpserver.Certificate
+	elector     *lease.Elector    // nil: every replica writes
+	recorder    *cluster.Recorder // nil: nobody is told of events
 }
 
 func newDaemon(config config, lookup lookupFunc, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: config, log: log, registry: prometheus.NewRegistry(), status: new(statusPage)}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	var issuers []oidc.Issuer
-	for _, c := range config.Issuers {
-		issuer, err := oidc.ParseIssuer(c.URL)
-		if err != nil {
-			return nil, err
-		}
-		issuers = append(issuers, issuer)
+	issuers, err := config.issuers()
+	if err != nil {
+		return nil, err
 	}
 	d.readiness.missing = issuers
-	var err error
 	if config.Serve.Address != "" { // else issuers may have equal paths: nobody has to tell them apart
 		if d.handler, err = oidc.NewHandler(issuers...); err != nil {
 			return nil, err
@@ -82,11 +81,31 @@ func newDaemon(config config, lookup lookupFunc, log *slog.Logger) (*daemon, err
 			return nil, err
 		}
 	}
-	d.publishers, err = builder{
+	if d.elector, err = election(config.LeaderElection, lookup, log, d.elected); err != nil {
+		return nil, err
+	}
+	if d.recorder, err = recorder(lookup, log); err != nil {
+		return nil, err
+	}
+	b := builder{
 		config: config, lookup: lookup, log: log, metrics: publisher.NewMetrics(d.registry),
 		serve: d.serve, report: d.status.record,
-	}.publishers()
+	}
+	if d.elector != nil {
+		b.leads = d.elector.Leads
+	}
+	if d.recorder != nil {
+		b.event = d.recorder.Event
+	}
+	d.publishers, err = b.publishers()
 	return d, err
+}
+
+// elected is told when this process begins to lead, and when it ends.
+func (d *daemon) elected(bool) {
+	for _, p := range d.publishers {
+		p.Notify()
+	}
 }
 
 // serve takes the documents that an issuer's first store holds.
@@ -106,6 +125,12 @@ func (d *daemon) run(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	for _, server := range servers {
 		running.Go(func() error { return server.Run(ctx) })
+	}
+	if d.recorder != nil {
+		running.Go(func() error { return d.recorder.Run(ctx) })
+	}
+	if d.elector != nil {
+		running.Go(func() error { return d.elector.Run(ctx) })
 	}
 	for _, p := range d.publishers {
 		running.Go(func() error { return p.Run(ctx) })

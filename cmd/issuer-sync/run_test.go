@@ -14,7 +14,7 @@ import (
 // Who asks why a replica is not ready hears which issuers have no documents.
 // Where nothing is served, issuers may have one path on several hosts.
 func TestReadiness(t *testing.T) {
-	d, err := newDaemon(config{Issuers: []issuerConfig{{URL: "https://x.test"}, {URL: "https://y.test"}}}, nil, slog.New(slog.DiscardHandler))
+	d, err := newDaemon(config{Issuers: []issuerConfig{{URL: "https://x.test"}, {URL: "https://y.test"}}}, noEnvironment, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,3 +56,5 @@ func documentsOf(t *testing.T, url string) oidc.Documents {
 	}
 	return documents
 }
+
+func noEnvironment(string) (string, bool) { return "", false }

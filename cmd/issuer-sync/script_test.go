@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txtar. Beside testscript's own commands there are
 // "exits CODE COMMAND", $KUBERNETES_PUB, the key that Kubernetes pins in its tests, and the files
-// one.pub, one.key, two.pub with keys made for the run.
+// one.pub, one.key, two.pub with keys made for the run, and kid1.
 func TestScripts(t *testing.T) {
 	pinned, err := filepath.Abs("../../pkg/keys/testdata/kubernetes.pub")
 	if err != nil {
@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 	files := map[string][]byte{
 		"one.pub": keytest.PublicPEM(t, keytest.RSA(t, 1).Public()),
 		"two.pub": keytest.PublicPEM(t, keytest.RSA(t, 2).Public()),
+		"kid1":    []byte(keytest.Key(t, 1).ID + "\n"),
 		"one.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 	}
 	testscript.Run(t, testscript.Params{

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,9 +27,7 @@ func (c config) validate(check *checker) {
 	}
 	c.distinctIssuers(check)
 	c.distinctStores(check)
-	if enabled := c.LeaderElection.Enabled; enabled != "auto" && enabled != "false" {
-		check.fault("leaderElection.enabled", "%q; want auto or false: this version elects no leader, every replica writes and compare-and-swap keeps that right", enabled)
-	}
+	c.LeaderElection.validate(check)
 	c.Serve.validate(check)
 	check.address("admin.address", c.Admin.Address)
 }
@@ -59,8 +58,15 @@ func (c config) distinctIssuers(check *checker) {
 func (c config) distinctStores(check *checker) {
 	taken := map[string]string{}
 	for i, issuer := range c.Issuers {
+		places := map[string]string{}
 		for j, store := range issuer.Stores {
-			at, place := fmt.Sprintf("issuers[%d].stores[%d]", i, j), store.place()
+			places[fmt.Sprintf("issuers[%d].stores[%d]", i, j)] = store.place()
+		}
+		if issuer.State != nil {
+			places[fmt.Sprintf("issuers[%d].state", i)] = issuer.State.place()
+		}
+		for _, at := range slices.Sorted(maps.Keys(places)) {
+			place := places[at]
 			if other, ok := taken[place]; ok && place != "" {
 				check.fault(at, "it is the same place as %s; want each store once", other)
 				continue
@@ -99,6 +105,21 @@ func (c logConfig) validate(check *checker) {
 	}
 }
 
+func (c leaderElectionConfig) validate(check *checker) {
+	if !slices.Contains([]string{"true", "false", "auto"}, c.Enabled) {
+		check.fault("leaderElection.enabled", "%q; want true, false or auto", c.Enabled)
+	}
+	if c.Name == "" {
+		check.fault("leaderElection.name", "it is empty; want the name of a Lease")
+	}
+	if c.Kubeconfig != "" && c.Namespace == "" {
+		check.fault("leaderElection.namespace", "it is empty; with kubeconfig there is no pod whose namespace could be meant")
+	}
+	if c.Kubeconfig == "" && c.Context != "" {
+		check.fault("leaderElection.context", "%q without kubeconfig; name the file too", c.Context)
+	}
+}
+
 func (c serveConfig) validate(check *checker) {
 	check.address("serve.address", c.Address)
 	if c.TLS.CertFile != "" && c.TLS.KeyFile == "" {
@@ -129,6 +150,12 @@ func (c issuerConfig) validate(check *checker, at string) {
 	for i, store := range c.Stores {
 		store.validate(check, fmt.Sprintf("%s.stores[%d]", at, i))
 	}
+	if c.State != nil {
+		c.State.validate(check, at+".state")
+		if len(c.Stores) == 0 {
+			check.fault(at+".state", "there are no stores; want some, or no state")
+		}
+	}
 	if c.Verify.URL != "" {
 		check.baseURL(at+".verify.url", c.Verify.URL)
 	}
@@ -138,6 +165,12 @@ func (c sourceConfig) validate(check *checker, at string) {
 	check.exactlyOne(at, map[string]bool{"cluster": c.Cluster != nil, "files": c.Files != nil, "jwks": c.JWKS != nil})
 	if c.Cluster != nil && c.Cluster.Kubeconfig == "" && c.Cluster.Context != "" {
 		check.fault(at+".cluster.context", "%q without kubeconfig; name the file too", c.Cluster.Context)
+	}
+	if c.Cluster != nil && c.Cluster.ServiceAccount != "" {
+		namespace, name, found := strings.Cut(c.Cluster.ServiceAccount, "/")
+		if !found || namespace == "" || name == "" || strings.Contains(name, "/") {
+			check.fault(at+".cluster.serviceAccount", "%q; want namespace/name", c.Cluster.ServiceAccount)
+		}
 	}
 	if c.Files != nil && (len(c.Files.Paths) == 0 || slices.Contains(c.Files.Paths, "")) {
 		check.fault(at+".files.paths", "%q; want PEM files, directories or globs", c.Files.Paths)

@@ -4,52 +4,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 )
 
+// signingInterval is the time between looks at what the API servers sign with,
+// each of which makes a token: every second round, but not more often than need be.
+func signingInterval(interval time.Duration) time.Duration { return min(2*interval, time.Minute) }
+
 // inquiry asks one source, once at a time, and remembers its answer.
 type inquiry struct {
-	name    string
-	source  Source
-	answers chan answer // of the one call under way
-	asking  bool
-	late    atomic.Bool // nobody waits for that call any more
-	last    answer
+	name     string
+	source   Source
+	interval time.Duration
+	call     call[answer]
+	backoff  backoff
+	last     answer
+	// asked is when the answer was last asked for, at the earliest: what it
+	// says of the keys is not known to be so any later.
+	asked time.Time
+	// changed says that the source is worth another look, even if it failed a moment ago.
+	changed atomic.Bool
+	// signed is when the signing keys were last looked at.
+	signed time.Time
+	// good is when each origin last answered.
+	good map[string]time.Time
 }
 
 // answer is what a source brought.
 type answer struct {
 	observations []keys.Observation
-	issuer       string // that its tokens name; empty if it knows none
+	issuer       string            // that its tokens name; empty if it knows none
+	signing      map[string]string // the signing key's ID by origin, where known
 }
 
-func newInquiry(name string, source Source) *inquiry {
-	return &inquiry{name: name, source: source, answers: make(chan answer, 1)}
+func newInquiry(name string, source Source, interval time.Duration) *inquiry {
+	return &inquiry{name: name, source: source, interval: interval, call: newCall[answer](), good: make(map[string]time.Time)}
 }
 
-// begin asks the source unless it is being asked already. If the answer comes
-// too late for await, late is called when it is there.
-func (q *inquiry) begin(ctx context.Context, late func()) {
-	if q.asking {
+// begin asks the source, unless it is being asked already or failed a moment
+// ago. If the answer comes too late for await, late is called when it is there.
+func (q *inquiry) begin(ctx context.Context, now keys.Moment, late func()) {
+	if q.call.running || !q.changed.Swap(false) && !q.backoff.due() {
 		return
 	}
-	q.asking = true
-	go func() {
+	q.asked = now.Earliest
+	before := q.last
+	lookAtSigning := time.Since(q.signed) >= signingInterval(q.interval)
+	if lookAtSigning {
+		q.signed = time.Now()
+	}
+	q.call.begin(func() answer {
 		ctx, cancel := context.WithTimeout(ctx, gatherTimeout)
 		defer cancel()
-		var a answer
+		signing := make(chan map[string]string, 1)
 		issuer := make(chan string, 1)
 		go func() { issuer <- issuerOf(ctx, q.source) }()
-		a.observations = q.source.Observe(ctx)
-		a.issuer = <-issuer
-		q.answers <- a
-		if q.late.Swap(false) && late != nil {
-			late()
+		go func() {
+			if lookAtSigning {
+				signing <- signingOf(ctx, q.source)
+			} else {
+				signing <- before.signing
+			}
+		}()
+		a := answer{observations: q.source.Observe(ctx), issuer: <-issuer, signing: <-signing}
+		if !lookAtSigning {
+			a.signing = stillShown(a.signing, a.observations)
 		}
-	}()
+		return a
+	}, late)
 }
 
 // issuerOf returns the issuer that a source's tokens name. An error comes with
@@ -63,29 +89,50 @@ func issuerOf(ctx context.Context, source Source) string {
 	return ""
 }
 
-// errLate stands for the answer of a source that is still being asked.
+// stillShown leaves out what was learnt before of origins that no longer show
+// the key: they sign with another one by now.
+func stillShown(signing map[string]string, observations []keys.Observation) map[string]string {
+	still := maps.Clone(signing)
+	for _, observation := range observations {
+		if _, shown := observation.Keys.Key(still[observation.Origin]); !shown {
+			delete(still, observation.Origin)
+		}
+	}
+	return still
+}
+
+func signingOf(ctx context.Context, source Source) map[string]string {
+	if observer, ok := source.(SigningObserver); ok {
+		return observer.SigningKeys(ctx)
+	}
+	return nil
+}
+
+// errLate stands for the answer of one that is still being asked.
 var errLate = errors.New("no answer yet")
 
-// await returns the source's answer, or if it takes longer than the others
-// should wait, its last one as failures.
+// await returns the source's answer; if it was not asked, the last one, and if
+// it takes longer than the others should wait, the last one as failures.
 func (q *inquiry) await(patience <-chan struct{}) answer {
-	select {
-	case q.last = <-q.answers:
-		q.asking = false
+	if !q.call.running {
 		return q.last
-	case <-patience:
 	}
-	q.late.Store(true)
-	select {
-	case q.last = <-q.answers: // it came just now
-		q.late.Store(false)
-		q.asking = false
-		return q.last
-	default:
+	if a, ok := q.call.await(patience); ok {
+		q.last = a
+		var err error
+		for _, observation := range a.observations {
+			if observation.Err != nil {
+				err = observation.Err
+			} else {
+				q.good[observation.Origin] = time.Now().UTC()
+			}
+		}
+		q.backoff.note(err, q.interval)
+		return a
 	}
-	late := answer{issuer: q.last.issuer}
+	late := answer{issuer: q.last.issuer, signing: q.last.signing}
 	for _, observation := range q.last.observations {
-		late.observations = append(late.observations, keys.Observation{Origin: observation.Origin, Err: errLate})
+		late.observations = append(late.observations, keys.Observation{Origin: observation.Origin, Group: observation.Group, Err: errLate})
 	}
 	if len(late.observations) == 0 {
 		late.observations = []keys.Observation{{Origin: q.name, Err: errLate}}
@@ -93,48 +140,53 @@ func (q *inquiry) await(patience <-chan struct{}) answer {
 	return late
 }
 
-// settle waits for the call under way, whose context has ended.
-func (q *inquiry) settle() {
-	if q.asking {
-		q.last = <-q.answers
-		q.asking = false
-	}
+// gathered is what all sources brought. It is decided on only together with
+// the state, which may know of a source that it has drifted.
+type gathered struct {
+	names   []string // of the sources
+	answers []answer
+	asked   time.Time // when the first of them was asked; zero if there is none
 }
 
-// gather asks all sources in parallel. An origin that fails counts with what
-// it last showed, so that an error never takes a key away.
-func (p *Publisher) gather(ctx context.Context, patience time.Duration, late func(), round *Round) (keys.Set, error) {
-	for _, q := range p.inquiries {
-		q.begin(ctx, late)
+// now is the time of a decision on what was gathered. What no source showed
+// when it was asked may have returned since, if this process was stopped.
+func (g gathered) now(now keys.Moment) keys.Moment {
+	if !g.asked.IsZero() && g.asked.Before(now.Earliest) {
+		now.Earliest = g.asked
 	}
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var sets []keys.Set
+	return now
+}
+
+// gather awaits all sources, which begin was called for.
+func (p *Publisher) gather(patience <-chan struct{}, round *Round) gathered {
+	var g gathered
 	for _, q := range p.inquiries {
-		a := q.await(waiting.Done())
+		a := q.await(patience)
+		if q.changed.Load() { // while it was being asked
+			p.Notify()
+		}
+		if g.asked.IsZero() || q.asked.Before(g.asked) {
+			g.asked = q.asked
+		}
+		g.names = append(g.names, q.name)
+		g.answers = append(g.answers, a)
 		for _, observation := range a.observations {
-			if observation.Err == nil {
-				p.lastGood[observation.Origin] = good{observation.Keys, round.Time}
-			}
-			last := p.lastGood[observation.Origin]
-			sets = append(sets, last.keys)
-			round.Sources = append(round.Sources, newSourceResult(observation, last.when))
-		}
-		if a.issuer != "" && a.issuer != p.config.Issuer.String() {
-			round.Warnings = append(round.Warnings, p.drift(a.issuer))
+			round.Sources = append(round.Sources, newSourceResult(observation, q.good[observation.Origin]))
 		}
 	}
-	set, err := keys.Union(sets...)
-	if err != nil {
-		return keys.Set{}, fmt.Errorf("joining the keys of all sources: %w", err)
-	}
-	if set.Len() == 0 {
-		return keys.Set{}, errors.New("no source shows a key, and none did before; what is published stays")
-	}
-	return set, nil
+	return g
 }
 
-// drift is a warning only: publishing ahead of the switch must work.
-func (p *Publisher) drift(actual string) string {
-	return fmt.Sprintf("the cluster signs tokens as issuer %q, not %q: relying parties will refuse them until kube-apiserver runs with --service-account-issuer=%s as its first issuer", actual, p.config.Issuer, p.config.Issuer)
+// signing joins what is known of the signing keys.
+func (g gathered) signing() map[string]string {
+	all := make(map[string]string)
+	for _, a := range g.answers {
+		maps.Copy(all, a.signing)
+	}
+	return all
+}
+
+// driftText says that a cluster signs with an issuer that is not configured.
+func driftText(actual, configured string) string {
+	return fmt.Sprintf("the cluster signs tokens as issuer %q, not %q: relying parties will refuse them until kube-apiserver runs with --service-account-issuer=%s as its first issuer", actual, configured, configured)
 }

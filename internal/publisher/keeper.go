@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,20 +12,95 @@ import (
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
-// keeper keeps one store right. It remembers what the store held, so that an
-// edit by somebody else is noticed and no key is lost through it.
+// keeper keeps one store equal to the projection of the state. It does one
+// thing at a time, in the background, so that a store that hangs holds up no
+// other.
 type keeper struct {
 	Store
-	config Config
-	// loaded says that the store was read; only then is what follows known.
-	loaded bool
-	// known are the keys that the store last held.
-	known keys.Set
-	// explained are the keys that were there at the first look, or that a
-	// source showed; unexplained the others that the last look found.
-	explained, unexplained keys.Set
-	written                time.Time // when something was last written
-	pause                  time.Time // until when the store asked to be left alone
+	issuer   oidc.Issuer
+	interval time.Duration
+	call     call[outcome]
+	backoff  backoff
+	last     outcome
+	// republish says that the state moved since the store was last written: the
+	// JWK set must be written even if it is the same, so that a writer which
+	// was paused with the state from before cannot overwrite it any more.
+	republish bool
+	// fenced is the state after which this process wrote the JWK set: every
+	// writer that decided before has lost the race. Empty if it wrote none.
+	fenced string
+	// confirmed is the state, as it was rendered, whose projection the store
+	// was last found to hold; empty if it was not yet.
+	confirmed string
+	written   time.Time // when something was last written
+}
+
+// outcome is how a look at the store, or a writing to it, ended.
+type outcome struct {
+	holding oidc.Holding // unless err is set
+	written []string     // paths, also beside an error
+	err     error
+	// confirmed and republished are what a writing achieved; see keeper.
+	confirmed   string
+	republished bool
+}
+
+// projection is the documents of one state.
+type projection struct {
+	documents oidc.Documents
+	state     string // rendered
+}
+
+func newKeeper(store Store, issuer oidc.Issuer, interval time.Duration) *keeper {
+	return &keeper{Store: store, issuer: issuer, interval: interval, call: newCall[outcome](), last: outcome{err: errLate}}
+}
+
+// look begins to read what the store holds, unless it failed a moment ago.
+func (k *keeper) look(ctx context.Context, late func()) {
+	if !k.backoff.due() {
+		return
+	}
+	k.call.begin(func() outcome {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		holding, err := k.hold(ctx)
+		return outcome{holding: holding, err: err}
+	}, late)
+}
+
+// sync begins to write what the state says. The state is read after the
+// documents that are to be replaced: whoever moves it later writes them later,
+// and then this write conflicts.
+func (k *keeper) sync(ctx context.Context, read func(context.Context) (projection, error), late func()) {
+	publish := oidc.Publish
+	if k.republish {
+		publish = oidc.Republish
+	}
+	k.call.begin(func() (o outcome) {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		for range conflictTries {
+			var current projection
+			if o.holding, o.err = k.hold(ctx); o.err != nil {
+				return o
+			}
+			if current, o.err = read(ctx); o.err != nil {
+				return o
+			}
+			var written []string
+			written, o.err = publish(ctx, k.Store, current.documents, o.holding)
+			o.written = append(o.written, written...)
+			if o.err == nil {
+				o.confirmed, o.republished = current.state, true
+				o.holding, o.err = k.hold(ctx)
+				return o
+			}
+			if !errors.Is(o.err, oidc.ErrConflict) {
+				return o
+			}
+		}
+		return o
+	}, late)
 }
 
 // conflictTries is how often a writer that lost a race tries again at once. In
@@ -32,133 +108,101 @@ type keeper struct {
 // next round goes on.
 const conflictTries = 5
 
-// load takes what the store holds for known, without writing.
-func (k *keeper) load(ctx context.Context) error {
+// hold reads the store, and refuses one that holds another issuer's documents:
+// a slip in a URL would break that issuer, and make its keys trusted for this one.
+func (k *keeper) hold(ctx context.Context) (oidc.Holding, error) {
 	holding, err := oidc.Hold(ctx, k.Store)
-	if err == nil {
-		err = k.checkOwner(holding)
+	if err == nil && holding.Issuer != "" && holding.Issuer != k.issuer.String() {
+		err = fmt.Errorf("it holds the documents of issuer %q; give %q a store of its own, or delete them first", holding.Issuer, k.issuer)
 	}
-	if err == nil && holding.Keys.Len() > 0 {
-		k.loaded, k.known, k.explained = true, holding.Keys, holding.Keys
-	}
-	return err
+	return holding, err
 }
 
-// publish gives the store the observed keys, together with those that it
-// already holds: publishing never takes a key away.
-func (k *keeper) publish(ctx context.Context, observed keys.Set) StoreResult {
-	result := StoreResult{Store: k.Name}
-	if time.Now().Before(k.pause) {
-		result.fault(fmt.Errorf("left alone until %s, as it asked (Retry-After)", k.pause.UTC().Format(time.TimeOnly)))
-		return result
+// await takes the outcome of what was begun. It returns the paths that were
+// written, and whether the store is known to hold something now.
+func (k *keeper) await(patience <-chan struct{}) (written []string, ok bool) {
+	if !k.call.running {
+		return nil, k.last.err == nil
 	}
-	for range conflictTries {
-		documents, base, err := k.decide(ctx, observed, &result)
-		if err == nil && documents.Keys.Len() > 0 {
-			var written []string
-			written, err = oidc.Publish(ctx, k.Store, documents, base)
-			result.Written = append(result.Written, written...)
-		}
-		if result.fault(err); err == nil {
-			k.loaded, k.known = true, documents.Keys
-		}
-		if !errors.Is(err, oidc.ErrConflict) {
-			k.heed(err)
-			break
+	o, ok := k.call.await(patience)
+	if !ok {
+		k.last.err = errLate // what it held before is no longer sure
+		return nil, false
+	}
+	k.last = o
+	k.backoff.note(o.err, k.interval)
+	if o.republished {
+		k.republish, k.confirmed = false, o.confirmed
+		if slices.Contains(o.written, oidc.JWKSPath) {
+			k.fenced = o.confirmed
 		}
 	}
-	if len(result.Written) > 0 {
+	if len(o.written) > 0 {
 		k.written = time.Now()
 	}
-	return result
+	return o.written, o.err == nil
 }
 
-// maxPause bounds how long a store is left alone, whatever it asked for.
-const maxPause = 5 * time.Minute
+// fault is why nothing is known of the store, or why it could not be written.
+func (k *keeper) fault() error {
+	if k.backoff.asked && !k.backoff.due() {
+		return fmt.Errorf("left alone until %s, as it asked: %w", k.backoff.until.UTC().Format(time.TimeOnly), k.last.err)
+	}
+	return k.last.err
+}
 
-func (k *keeper) heed(err error) {
-	if wanted, ok := errors.AsType[*oidc.RetryAfterError](err); ok {
-		k.pause = time.Now().Add(min(wanted.After, maxPause))
+// follow takes note that the state moved. A move that changes no document, as
+// the note that they were found published, needs no other fence. Before that
+// note somebody must have set one: whoever moved the state may have crashed.
+func (k *keeper) follow(d decided) {
+	switch {
+	case d.moved && d.sameDocuments && k.fenced == d.before:
+		k.fenced = d.projection.state
+	case d.moved, d.unconfirmed && k.fenced != d.projection.state:
+		k.republish = true
 	}
 }
 
-func (k *keeper) plan(ctx context.Context, observed keys.Set) StoreResult {
-	result := StoreResult{Store: k.Name}
-	documents, base, err := k.decide(ctx, observed, &result)
-	if err == nil && documents.Keys.Len() > 0 {
-		result.WouldWrite = base.Missing(documents)
+// edits says what somebody else did to the store, if the state is the one whose
+// projection it held before; "" if nothing. At the first look nobody can tell
+// a crash between state and documents from an edit, so that only what this
+// program would never have left behind counts.
+func (k *keeper) edits(current projection) string {
+	if k.last.err != nil || k.confirmed != "" && k.confirmed != current.state {
+		return "" // unknown, or the state moved, and the documents follow
 	}
-	result.fault(err)
-	return result
+	var found []string
+	held, wanted := k.last.holding.Keys, current.documents.Keys
+	for _, fault := range k.last.holding.Damage {
+		found = append(found, fault.Error())
+	}
+	if foreign := held.Without(wanted); foreign.Len() > 0 {
+		found = append(found, "unknown keys "+strings.Join(foreign.IDs(), ", "))
+	}
+	if both := held.Without(held.Without(wanted)); both.Len() > 0 && !both.Equal(wanted.Without(wanted.Without(held))) {
+		found = append(found, "a key was altered")
+	}
+	if k.confirmed == "" {
+		return strings.Join(found, "; ")
+	}
+	if lost := wanted.Without(held); lost.Len() > 0 {
+		found = append(found, "missing keys "+strings.Join(lost.IDs(), ", "))
+	}
+	if paths := k.last.holding.Missing(current.documents); len(found) == 0 && len(paths) > 0 {
+		found = append(found, "changed "+strings.Join(paths, ", "))
+	}
+	return strings.Join(found, "; ")
 }
 
-// decide returns the documents that the store should hold, and what it holds
-// now. Without any key, neither held nor observed, the documents are empty.
-func (k *keeper) decide(ctx context.Context, observed keys.Set, result *StoreResult) (oidc.Documents, oidc.Holding, error) {
-	holding, err := oidc.Hold(ctx, k.Store)
-	if err == nil {
-		err = k.checkOwner(holding)
+// held joins what all stores hold for good: nothing if one of them is not known,
+// or if a writer that decided before this state may yet overwrite it.
+func held(keepers []*keeper, state string) keys.Set {
+	if slices.ContainsFunc(keepers, func(k *keeper) bool { return k.last.err != nil || k.fenced != state }) {
+		return keys.Set{}
 	}
-	if err != nil {
-		return oidc.Documents{}, oidc.Holding{}, err
+	all := keepers[0].last.holding.Keys
+	for _, k := range keepers[1:] {
+		all = all.Without(all.Without(k.last.holding.Keys))
 	}
-	k.compare(holding, observed, result)
-	// What is known goes before what is held: an edit must not replace a key.
-	set, err := keys.Union(k.known, holding.Keys.Without(k.known), observed)
-	if err != nil {
-		return oidc.Documents{}, oidc.Holding{}, fmt.Errorf("joining observed and published keys: %w", err)
-	}
-	if set.Len() > k.config.MaxKeys {
-		return oidc.Documents{}, oidc.Holding{}, fmt.Errorf("%d keys to publish, but keys.max is %d: %w", set.Len(), k.config.MaxKeys, keys.RuleTooManyKeys)
-	}
-	if set.Len() == 0 {
-		return oidc.Documents{}, holding, nil
-	}
-	result.Added = set.Without(holding.Keys).IDs()
-	documents, err := oidc.Render(k.config.Issuer, set)
-	return documents.WithMaxAge(k.config.MaxAge), holding, err
-}
-
-// checkOwner refuses a store that holds another issuer's documents: a slip in
-// a URL would break that issuer, and make its keys trusted for this one.
-func (k *keeper) checkOwner(holding oidc.Holding) error {
-	if holding.Issuer != "" && holding.Issuer != k.config.Issuer.String() {
-		return fmt.Errorf("it holds the documents of issuer %q; give %q a store of its own, or delete them first", holding.Issuer, k.config.Issuer)
-	}
-	return nil
-}
-
-// compare notes what somebody else did to the store.
-func (k *keeper) compare(holding oidc.Holding, observed keys.Set, result *StoreResult) {
-	var repaired []string
-	for _, fault := range holding.Damage {
-		repaired = append(repaired, fault.Error())
-	}
-	if lost := k.known.Without(holding.Keys); lost.Len() > 0 {
-		repaired = append(repaired, "missing keys "+strings.Join(lost.IDs(), ", "))
-	} else if both := k.known.Len(); both > 0 && !k.known.Equal(holding.Keys.Without(holding.Keys.Without(k.known))) {
-		repaired = append(repaired, "a key was altered")
-	}
-	result.Repaired = strings.Join(repaired, "; ")
-	// Without a memory nobody can tell which keys a damaged set had.
-	result.Forgotten = len(holding.Damage) > 0 && !k.loaded && holding.Keys.Len() == 0
-
-	if !k.loaded {
-		k.explained = holding.Keys
-	}
-	k.explained = join(k.explained, observed)
-	unexplained := holding.Keys.Without(k.explained)
-	// Another replica may have seen a new key a moment earlier; what is there
-	// twice and no source shows is somebody else's.
-	result.Foreign = unexplained.Without(unexplained.Without(k.unexplained)).IDs()
-	k.unexplained = unexplained
-}
-
-// join is keys.Union in which the first of two clashing keys stays.
-func join(a, b keys.Set) keys.Set {
-	joined, err := keys.Union(a, b.Without(a))
-	if err != nil {
-		return a
-	}
-	return joined
+	return all
 }

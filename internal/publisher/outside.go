@@ -16,9 +16,9 @@ type snapshot struct {
 	written time.Time // when a store was last written
 }
 
-// remember takes the snapshot after a round.
-func (p *Publisher) remember() {
-	s := snapshot{keys: p.keepers[0].known}
+// note takes the snapshot after a round.
+func (p *Publisher) note() {
+	s := snapshot{keys: p.served}
 	for _, k := range p.keepers {
 		if k.written.After(s.written) {
 			s.written = k.written

@@ -1,19 +1,22 @@
 // Package publisher keeps one issuer's documents right: round by round it
-// gathers keys from the sources, decides what to publish, publishes it to the
-// stores and looks at the result from outside.
+// gathers keys from the sources, decides what to publish, remembers that as
+// the state, makes the stores hold its projection, and looks at the result from
+// outside.
 //
-// It makes no documents of its own (package oidc does) and knows no kind of
-// source or store.
+// It decides no key's fate (package keys does), makes no documents of its own
+// (package oidc does) and knows no kind of source or store.
 package publisher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/issuer-sync/issuer-sync/internal/state"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
@@ -37,6 +40,13 @@ type Signer interface {
 	Issuer(ctx context.Context) (string, error)
 }
 
+// SigningObserver is a Source that can learn what its origins sign with.
+type SigningObserver interface {
+	// SigningKeys returns the ID of the key that each origin of Observe signs
+	// with now, for as many as it can. It is called while Observe runs.
+	SigningKeys(ctx context.Context) map[string]string
+}
+
 // Store is an oidc.Store with a name for people.
 type Store struct {
 	Name string
@@ -45,56 +55,89 @@ type Store struct {
 
 // Config is all that a Publisher works with.
 type Config struct {
-	Issuer  oidc.Issuer
+	Issuer oidc.Issuer
+	// Issuers are all issuers that are configured beside this one: a cluster may sign with any.
+	Issuers []oidc.Issuer
 	Sources []Source
-	// Stores are written in parallel and independently. The first is the one
-	// whose content is served.
+	// Stores are written in parallel and independently, at least one.
 	Stores []Store
+	// State is where the state is kept; nil: in the first of Stores.
+	State oidc.Store
 	// MaxAge is the cache lifetime that the documents declare.
 	MaxAge time.Duration
-	// MaxKeys is how many keys may be published at most.
-	MaxKeys int
+	Policy keys.Policy
 	// Interval is the time between rounds in Run.
 	Interval time.Duration
+	// Cautions are alarms that hold as long as the configuration does.
+	Cautions []keys.Alarm
+	// Leads reports whether this process may write; nil: it always may. One
+	// that may not serves what the state says.
+	Leads func() bool
 	// Outside looks at the published documents as a relying party; nil: nobody looks.
 	Outside func(context.Context) oidc.Report
-	// Serve is told what the first store holds, whenever that changes; may be nil.
+	// Serve is told what the state says is published, whenever that changes; may be nil.
 	Serve func(oidc.Documents)
 	// Report is told how each round of Run went; may be nil.
-	Report  func(Round)
+	Report func(Round)
+	// Event is told what happens to the keys, and what is wrong; may be nil. It
+	// must not block.
+	Event   func(reason, note string, warning bool)
 	Metrics *Metrics
 	Log     *slog.Logger
+	// Clock is the clocks; nil: the machine's.
+	Clock Clock
 }
 
-// Publisher keeps one issuer. Its methods are not safe for concurrent use.
+func (c Config) configured(issuer string) bool {
+	return issuer == c.Issuer.String() ||
+		slices.ContainsFunc(c.Issuers, func(other oidc.Issuer) bool { return issuer == other.String() })
+}
+
+// Publisher keeps one issuer. Its methods are not safe for concurrent use,
+// except Notify.
 type Publisher struct {
-	config    Config
-	inquiries []*inquiry
-	keepers   []*keeper
-	lastGood  map[string]good // by origin
-	served    keys.Set
-	current   atomic.Pointer[snapshot]    // after the last round
-	outside   atomic.Pointer[oidc.Report] // the last look of Run
-	problems  problems
-}
-
-// good is what an origin showed when it last answered.
-type good struct {
-	keys keys.Set
-	when time.Time
+	config       Config
+	watch        watch
+	inquiries    []*inquiry
+	keepers      []*keeper
+	state        oidc.Store
+	stateBackoff backoff                     // of a state that is in no keeper's store
+	served       keys.Set                    // what the state last said
+	current      atomic.Pointer[snapshot]    // after the last round
+	outside      atomic.Pointer[oidc.Report] // the last look of Run
+	problems     problems
+	changed      chan struct{} // says that a round is due
 }
 
 // New returns a publisher that has done nothing yet.
 func New(config Config) *Publisher {
 	config.Log = config.Log.With("issuer", config.Issuer.String())
-	p := &Publisher{config: config, lastGood: make(map[string]good), problems: problems{log: config.Log}}
+	if config.Clock == nil {
+		config.Clock = systemClock()
+	}
+	p := &Publisher{
+		config: config, watch: newWatch(config.Clock), state: config.State,
+		problems: problems{log: config.Log, issuer: config.Issuer.String(), event: config.Event}, changed: make(chan struct{}, 1),
+	}
+	p.current.Store(new(snapshot))
 	for i, source := range config.Sources {
-		p.inquiries = append(p.inquiries, newInquiry(fmt.Sprintf("sources[%d]", i), source))
+		p.inquiries = append(p.inquiries, newInquiry(fmt.Sprintf("sources[%d]", i), source, config.Interval))
 	}
 	for _, store := range config.Stores {
-		p.keepers = append(p.keepers, &keeper{Store: store, config: config})
+		p.keepers = append(p.keepers, newKeeper(store, config.Issuer, config.Interval))
+	}
+	if p.state == nil {
+		p.state = config.Stores[0].Store
 	}
 	return p
+}
+
+// Notify asks Run for a round: something may have changed.
+func (p *Publisher) Notify() {
+	select {
+	case p.changed <- struct{}{}:
+	default: // a round is due already
+	}
 }
 
 // Limits on the parts of a round, so that one that hangs delays the others by
@@ -105,16 +148,32 @@ const (
 	outsideTimeout = 30 * time.Second
 )
 
-// Load serves what the first store holds from an earlier run, before any
-// source is asked. Nothing published yet is no error.
+// Load serves what an earlier run published, before any source is asked. It
+// writes nothing. Nothing published yet is no error.
 func (p *Publisher) Load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	first := p.keepers[0]
-	if err := first.load(ctx); err != nil {
-		return fmt.Errorf("loading what store %q holds: %w", first.Name, err)
+	set, err := p.published(ctx)
+	if err != nil {
+		return fmt.Errorf("loading what is published: %w", err)
 	}
-	return p.serve(first.known)
+	return p.serve(set)
+}
+
+// published returns the keys that the state has, or if there is none yet, those
+// of the first store.
+func (p *Publisher) published(ctx context.Context) (keys.Set, error) {
+	remembered, _, err := state.Read(ctx, p.state)
+	switch {
+	case err == nil && remembered.Issuer == p.config.Issuer.String():
+		return remembered.Published(), nil
+	case err == nil:
+		return keys.Set{}, fmt.Errorf("the state is that of issuer %q", remembered.Issuer)
+	case !errors.Is(err, oidc.ErrNotFound) && !errors.Is(err, state.ErrDamaged):
+		return keys.Set{}, err
+	}
+	holding, err := p.keepers[0].hold(ctx)
+	return holding.Keys, err
 }
 
 // Round does one round, the look from outside included, and reports it. What
@@ -122,7 +181,7 @@ func (p *Publisher) Load(ctx context.Context) error {
 // part from its work.
 func (p *Publisher) Round(ctx context.Context) Round {
 	start := time.Now()
-	round := p.round(ctx, gatherTimeout, nil, (*keeper).publish)
+	round := p.round(ctx, pace{patience: storeTimeout})
 	if p.config.Outside != nil {
 		report := p.look(ctx)
 		round.Outside = &report
@@ -131,54 +190,115 @@ func (p *Publisher) Round(ctx context.Context) Round {
 	return round
 }
 
-// Plan reports what Round would write, and writes nothing. The outside is not
-// looked at.
-func (p *Publisher) Plan(ctx context.Context) Round {
-	return p.round(ctx, gatherTimeout, nil, (*keeper).plan)
+// Plan reports what Round would write, and writes nothing. It waits for slow
+// sources and stores no longer than the patience. The outside is not looked at.
+func (p *Publisher) Plan(ctx context.Context, patience time.Duration) Round {
+	return p.round(ctx, pace{patience: patience, plan: true})
 }
 
-// putter brings the observed keys into one store, or pretends to.
-type putter func(k *keeper, ctx context.Context, observed keys.Set) StoreResult
+// pace says how a round is done.
+type pace struct {
+	// patience is how long slow sources and stores are waited for.
+	patience time.Duration
+	// late is called when one of them answers after that; may be nil.
+	late func()
+	// plan: nothing is written.
+	plan bool
+}
 
-// round gathers and publishes. It waits for slow sources no longer than the
-// patience; late is called when one answers after that.
-func (p *Publisher) round(ctx context.Context, patience time.Duration, late func(), put putter) Round {
+// maxPasses bounds how often a round begins anew because something was written:
+// the state, the documents, the state again (they are published now), and the
+// documents for that.
+const maxPasses = 6
+
+// round gathers, decides and publishes.
+func (p *Publisher) round(ctx context.Context, pace pace) Round {
 	round := Round{Issuer: p.config.Issuer.String(), Time: time.Now().UTC()}
-	observed, err := p.gather(ctx, patience, late, &round)
-	if err != nil {
-		round.fault("keys", err)
+	defer p.note()
+	round.alarms(p.config.Cautions)
+	if p.config.Leads != nil && !p.config.Leads() {
+		p.follow(ctx, &round)
+		return round
 	}
-	// Also without any observed key: what a store holds may need repair, and
-	// another replica may have published what is to be served here.
+	for _, q := range p.inquiries {
+		q.begin(ctx, p.watch.now(), pace.late)
+	}
+	for _, k := range p.keepers {
+		k.look(ctx, pace.late)
+	}
+	waiting, cancel := context.WithTimeout(ctx, pace.patience)
+	defer cancel()
+	g := p.gather(waiting.Done(), &round)
 	round.Stores = make([]StoreResult, len(p.keepers))
-	var working sync.WaitGroup
+	p.await(waiting.Done(), &round)
+	for range maxPasses {
+		outcome, err := p.decide(ctx, g, &round, pace.plan)
+		if err != nil {
+			round.fault("state", err)
+			break
+		}
+		if pace.plan {
+			p.wouldWrite(outcome, &round)
+			break
+		}
+		if err := p.serve(outcome.projection.documents.Keys); err != nil {
+			round.fault("serving", err)
+		}
+		if !p.publish(ctx, outcome, pace, &round) {
+			break
+		}
+	}
 	for i, k := range p.keepers {
-		working.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-			defer cancel()
-			round.Stores[i] = put(k, ctx, observed)
-		})
+		round.Stores[i].fault(k.fault())
 	}
-	working.Wait()
-	if err := p.serve(p.keepers[0].known); err != nil {
-		round.fault("serving", err)
-	}
-	round.Keys = p.keepers[0].known.IDs()
-	p.remember()
 	return round
+}
+
+// await awaits what was begun at the stores. It reports whether anything was
+// written.
+func (p *Publisher) await(patience <-chan struct{}, round *Round) (wrote bool) {
+	for i, k := range p.keepers {
+		round.Stores[i].Store = k.Name
+		written, _ := k.await(patience)
+		round.Stores[i].Written = append(round.Stores[i].Written, written...)
+		wrote = wrote || len(written) > 0
+	}
+	return wrote
+}
+
+// publish brings the stores to what was decided. It reports whether it is worth
+// while to decide again.
+func (p *Publisher) publish(ctx context.Context, d decided, pace pace, round *Round) (again bool) {
+	for i, k := range p.keepers {
+		k.follow(d)
+		if k.last.err != nil {
+			continue
+		}
+		if !k.republish && len(k.last.holding.Missing(d.projection.documents)) == 0 {
+			k.confirmed = d.projection.state
+			continue
+		}
+		round.Stores[i].compare(k.last.holding.Keys, d.projection.documents.Keys)
+		k.sync(ctx, p.currentProjection, pace.late)
+	}
+	waiting, cancel := context.WithTimeout(ctx, pace.patience)
+	defer cancel()
+	return p.await(waiting.Done(), round)
 }
 
 // serve hands documents with these keys to the server, unless it has them.
 func (p *Publisher) serve(set keys.Set) error {
-	if set.Len() == 0 || p.config.Serve == nil || p.served.Equal(set) {
+	if set.Len() == 0 || p.served.Equal(set) {
 		return nil
 	}
 	documents, err := oidc.Render(p.config.Issuer, set)
 	if err != nil {
 		return err
 	}
-	p.config.Serve(documents.WithMaxAge(p.config.MaxAge))
 	p.served = set
-	p.config.Log.Info("loaded documents", "keys", set.Len(), "key_ids", set.IDs())
+	if p.config.Serve != nil {
+		p.config.Serve(documents.WithMaxAge(p.config.MaxAge))
+		p.config.Log.Info("loaded documents", "keys", set.Len(), "key_ids", set.IDs())
+	}
 	return nil
 }

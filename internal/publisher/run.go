@@ -21,23 +21,21 @@ func (p *Publisher) Run(ctx context.Context) error {
 	if err := p.Load(ctx); err != nil {
 		p.config.Log.Warn("began without the published documents", "err", err)
 	}
-	changed := make(chan struct{}, 1)
-	notify := func() {
-		select {
-		case changed <- struct{}{}:
-		default: // a round is due already
-		}
-	}
 	running, ctx := errgroup.WithContext(ctx)
-	for _, source := range p.config.Sources {
-		if watcher, ok := source.(Watcher); ok {
-			running.Go(func() error { return watcher.Watch(ctx, notify) })
+	for _, q := range p.inquiries {
+		if watcher, ok := q.source.(Watcher); ok {
+			running.Go(func() error {
+				return watcher.Watch(ctx, func() {
+					q.changed.Store(true)
+					p.Notify()
+				})
+			})
 		}
 	}
 	done := make(chan struct{}, 1)
 	running.Go(func() error {
 		defer close(done)
-		p.rounds(ctx, changed, notify, done)
+		p.rounds(ctx, done)
 		return nil
 	})
 	running.Go(func() error {
@@ -48,10 +46,10 @@ func (p *Publisher) Run(ctx context.Context) error {
 }
 
 // rounds does rounds until ctx ends, and says when each is done.
-func (p *Publisher) rounds(ctx context.Context, changed <-chan struct{}, notify func(), done chan<- struct{}) {
+func (p *Publisher) rounds(ctx context.Context, done chan<- struct{}) {
 	for ctx.Err() == nil {
 		start := time.Now()
-		round := p.round(ctx, patience, notify, (*keeper).publish)
+		round := p.round(ctx, pace{patience: patience, late: p.Notify})
 		if ctx.Err() != nil {
 			break // what a round that was cut short says is not so
 		}
@@ -67,15 +65,46 @@ func (p *Publisher) rounds(ctx context.Context, changed <-chan struct{}, notify 
 		}
 		select {
 		case <-ctx.Done():
-		case <-changed:
-			p.config.Log.Debug("a source changed")
-		case <-time.After(jitter(p.config.Interval)):
+		case <-p.changed:
+			p.config.Log.Debug("something changed")
+		case <-time.After(p.pause(round)):
 		}
 	}
 	for _, q := range p.inquiries {
-		q.settle()
+		q.call.settle()
+	}
+	for _, k := range p.keepers {
+		k.call.settle()
 	}
 }
+
+// pause is the time until the next round is due: the interval, or less if
+// something that failed is to be tried again, or a key's phase changes.
+func (p *Publisher) pause(round Round) time.Duration {
+	pause := jitter(p.config.Interval)
+	again := func(b backoff, running bool) {
+		if !b.until.IsZero() && !running { // else its answer begins the next round
+			pause = min(pause, time.Until(b.until))
+		}
+	}
+	for _, q := range p.inquiries {
+		again(q.backoff, q.call.running)
+	}
+	for _, k := range p.keepers {
+		again(k.backoff, k.call.running)
+	}
+	again(p.stateBackoff, false)
+	if next := round.NextChange; !next.IsZero() {
+		// By the clock that decides, which may be behind the wall clock. One that
+		// is due already needs a new answer of the sources, which may take a while.
+		pause = min(pause, max(next.Sub(p.watch.now().Earliest), firstRetry))
+	}
+	return max(pause, shortestPause)
+}
+
+// shortestPause keeps rounds that have something to do at once from being all
+// that the process does.
+const shortestPause = 100 * time.Millisecond
 
 // looks sees from outside what was published. A slow outside holds up no round.
 func (p *Publisher) looks(ctx context.Context, done <-chan struct{}) {

@@ -15,6 +15,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/internal/store/azureblob"
+	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 	"github.com/issuer-sync/issuer-sync/test/servers"
 )
@@ -107,14 +108,15 @@ func TestTwoAPIServers(t *testing.T) {
 	}
 	p := publisher.New(publisher.Config{
 		Issuer: issuer, Sources: []publisher.Source{source}, Stores: []publisher.Store{{Name: "azurite", Store: store}},
-		MaxAge: oidc.DefaultMaxAge, MaxKeys: 50, Interval: time.Second, Log: testLog(t),
+		MaxAge: oidc.DefaultMaxAge, Policy: keys.Policy{MinimumWait: time.Hour, Retention: time.Hour, Max: 50},
+		Interval: time.Second, Log: testLog(t),
 	})
 	round := p.Round(t.Context())
 	if err := round.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if want := keytest.Set(t, 1, 2).IDs(); !slices.Equal(round.Keys, want) || len(round.Sources) != 3 {
-		t.Fatalf("keys %v of %d origins; want %v of 3", round.Keys, len(round.Sources), want)
+	if want := keytest.Set(t, 1, 2).IDs(); !slices.Equal(round.IDs(), want) || len(round.Sources) != 3 {
+		t.Fatalf("keys %v of %d origins; want %v of 3", round.IDs(), len(round.Sources), want)
 	}
 	verifyTokens := func(when string) {
 		t.Helper()

@@ -107,9 +107,10 @@ admin: {address: "127.0.0.1:0"}
 			t.Fatalf("%d %s", code, body)
 		}
 		bodies = append(bodies, body)
-		if _, metrics := get(t, admin+"/metrics"); !strings.Contains(metrics, `issuer_sync_keys{issuer="https://x.test"} 1`) {
-			t.Errorf("the metrics lack the number of keys:\n%s", metrics)
-		}
+		eventually(t, "the number of keys in the metrics", 10*time.Second, func() bool {
+			_, metrics := get(t, admin+"/metrics")
+			return strings.Contains(metrics, `issuer_sync_keys{issuer="https://x.test",phase="active"} 1`)
+		})
 		eventually(t, "the status page", 10*time.Second, func() bool {
 			_, page := get(t, admin+"/")
 			return strings.Contains(page, "store   configMap default/prod: ")

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/issuer-sync/issuer-sync/internal/publisher"
+)
+
+func newRevokeCommand(lookup lookupFunc) *cobra.Command {
+	var issuer, output string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "revoke --issuer URL KID",
+		Short: "Take a key out of the published documents at once, and keep it out",
+		Long: `For a signing key that somebody else may have. Takes the key with the ID KID out
+of the documents in every store at once, without the wait of a rotation, and
+keeps it out for as long as any source still shows it. Pods that hold tokens of
+that key fail until kubelet has fetched new ones.
+
+First let the API servers sign with another key, and remove this one from them:
+they go on signing with it, and accepting it, whatever is published.
+
+Asks for the key ID again before it does anything, unless --yes is given.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := args[0]
+			c, b, err := configure(cmd, lookup, &output, builder{})
+			if err != nil {
+				return err
+			}
+			at, err := c.issuer(issuer)
+			if err != nil {
+				return err
+			}
+			publishers, err := b.publishers()
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(cmd.ErrOrStderr(), exposure(id, c.Serve.MaxAge))
+			if !yes {
+				if err := confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), id); err != nil {
+					return failed(err)
+				}
+			}
+			round, err := publishers[at].Revoke(cmd.Context(), id)
+			if err != nil {
+				return failed(fmt.Errorf("revoking: %w", err))
+			}
+			return reportRevocation(cmd.OutOrStdout(), round, output)
+		},
+	}
+	cmd.Flags().StringVar(&issuer, "issuer", "", "the issuer, as the configuration has it; may be left out if there is only one")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// issuer returns the number of the issuer with the URL.
+func (c config) issuer(url string) (int, error) {
+	var known []string
+	for i, issuer := range c.Issuers {
+		if issuer.URL == url || url == "" && len(c.Issuers) == 1 {
+			return i, nil
+		}
+		known = append(known, issuer.URL)
+	}
+	return 0, fmt.Errorf("--issuer: %q is not configured; want one of %s", url, strings.Join(known, ", "))
+}
+
+// exposure says what revoking does not undo.
+func exposure(id string, maxAge time.Duration) string {
+	return fmt.Sprintf(`Revoking key %s. What this does not undo:
+  API servers      go on signing with the key, and accepting it, until it is removed from them: do that first
+  caches, CDNs     show the old key set for up to %s (max-age)
+  Entra ID         was seen to notice a changed key set between at once and 10 minutes, and promises nothing
+  AWS, GCP         keep key sets for a time that they do not document
+  go-oidc, Vault   keep a key that they know until an unknown key makes them fetch again, or a restart
+  access tokens    that clouds gave in exchange stay valid until they expire, often an hour
+`, id, maxAge)
+}
+
+// confirm lets the operator type the key ID a second time.
+func confirm(in io.Reader, out io.Writer, id string) error {
+	fmt.Fprint(out, "Type the key ID again to revoke it: ")
+	line, err := bufio.NewReader(io.LimitReader(in, 4<<10)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if answer := strings.TrimSpace(line); answer != id {
+		return fmt.Errorf("nothing was revoked: the answer %q is not the key ID %q; without a terminal, use --yes", answer, id)
+	}
+	return nil
+}
+
+func reportRevocation(w io.Writer, round publisher.Round, output string) error {
+	if output == "json" {
+		if err := printJSON(w, round); err != nil {
+			return failed(err)
+		}
+	} else {
+		printRound(w, round)
+		fmt.Fprintln(w, "  revoked; it is kept out while any source shows it. See: issuer-sync status")
+	}
+	if err := round.Err(); err != nil {
+		return failed(fmt.Errorf("revoked in the state, but not everywhere in the documents; run and publish go on trying: %w", err))
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/issuer-sync/issuer-sync/internal/publisher"
+	"github.com/issuer-sync/issuer-sync/pkg/keys"
+)
+
+// statusPatience is how long status waits for sources and stores: somebody is
+// waiting in front of it.
+const statusPatience = 5 * time.Second
+
+func newStatusCommand(lookup lookupFunc) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show every issuer's keys and where they are in their lives",
+		Long: `Reads the state from the store and looks at the sources, writes nothing, and
+shows for each key its phase and when that ends, who shows it, since when it is
+published and since when it signs; then what is wrong. Sources that do not
+answer within 5 seconds count as failing. Exits with 1 if the state or a store
+cannot be read.
+
+Phases: waiting (published, too young to sign), active (may sign), retiring (no
+API server shows it; it leaves once its tokens have expired), revoked (kept out).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			publishers, err := configured(cmd, lookup, &output, builder{})
+			if err != nil {
+				return err
+			}
+			var rounds []publisher.Round
+			for _, p := range publishers {
+				rounds = append(rounds, p.Plan(cmd.Context(), statusPatience))
+			}
+			if err := printStatuses(cmd.OutOrStdout(), rounds, output); err != nil {
+				return failed(err)
+			}
+			for _, round := range rounds {
+				if len(round.Faults) > 0 {
+					return &failure{code: exitFailed}
+				}
+			}
+			return nil
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func printStatuses(w io.Writer, rounds []publisher.Round, output string) error {
+	if output == "json" {
+		return printJSON(w, rounds)
+	}
+	for _, round := range rounds {
+		printStatus(w, round, time.Now())
+	}
+	return nil
+}
+
+// printStatus prints an issuer's keys as a table, and what is wrong below it.
+func printStatus(w io.Writer, round publisher.Round, now time.Time) {
+	fmt.Fprintf(w, "issuer %s at %s\n", round.Issuer, round.Time.Format(time.RFC3339))
+	switch {
+	case round.StateMissing:
+		fmt.Fprintln(w, "  not published yet; this is what issuer-sync publish would do:")
+	case round.Pending():
+		fmt.Fprintln(w, "  a round is due; this is how it will leave the keys:")
+	}
+	printKeys(w, round.Keys, now)
+	for _, source := range round.Sources {
+		fmt.Fprintf(w, "  source  %s: %s\n", source.Origin, sourceOutcome(source))
+	}
+	for _, store := range round.Stores {
+		fmt.Fprintf(w, "  store   %s: %s\n", store.Store, storeOutcome(store))
+	}
+	printTroubles(w, round)
+}
+
+func printKeys(w io.Writer, all []publisher.KeyResult, now time.Time) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  KEY ID\tALG\tPHASE\tPUBLISHED\tSIGNS SINCE\tSHOWN BY\tNEXT")
+	for _, key := range all {
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Algorithm, key.Phase,
+			ago(key.Published, now), ago(key.Signs, now), shownBy(key.Shown), next(key, now))
+	}
+	table.Flush() //nolint:errcheck // the next line to w meets the same error
+}
+
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04") + " (" + short(now.Sub(t)) + ")"
+}
+
+func shownBy(origins []string) string {
+	switch len(origins) {
+	case 0:
+		return "-"
+	case 1:
+		return origins[0]
+	default:
+		return fmt.Sprintf("%s and %d more", origins[0], len(origins)-1)
+	}
+}
+
+// next says what becomes of a key, and when.
+func next(key publisher.KeyResult, now time.Time) string {
+	if key.Until.IsZero() {
+		switch key.Phase {
+		case keys.Waiting:
+			return "may sign once every store holds it and the wait is over"
+		case keys.Revoked:
+			return "kept out while it is shown"
+		default:
+			return "-"
+		}
+	}
+	what := map[string]string{"waiting": "may sign", "retiring": "leaves", "revoked": "forgotten"}[string(key.Phase)]
+	if !key.Until.After(now) {
+		return what + " when it is safe; see below"
+	}
+	return fmt.Sprintf("%s %s (in %s)", what, key.Until.UTC().Format("2006-01-02 15:04"), short(key.Until.Sub(now)))
+}
+
+// short is a duration in its two largest units.
+func short(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	day := 24 * time.Hour
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	default:
+		return d.Truncate(time.Second).String()
+	}
+}
+
+// printTroubles prints alarms, warnings and faults.
+func printTroubles(w io.Writer, round publisher.Round) {
+	for _, alarm := range round.Alarms {
+		fmt.Fprintf(w, "  ALARM   %s: %s\n", alarm.Kind, strings.ReplaceAll(alarm.Text, "\n", " "))
+	}
+	for _, warning := range round.Warnings {
+		fmt.Fprintf(w, "  warning %s\n", warning)
+	}
+	for _, fault := range round.Faults {
+		fmt.Fprintf(w, "  FAILED  %s: %s\n", fault.Part, fault.Error)
+	}
+}

@@ -1,0 +1,56 @@
+package publisher
+
+import "sync/atomic"
+
+// call runs one function at a time in the background, and hands its result to
+// a caller who will wait for so long and no longer. Its methods are for one
+// goroutine.
+type call[T any] struct {
+	results chan T // of the function under way
+	running bool
+	late    atomic.Bool // nobody waits for it any more
+}
+
+func newCall[T any]() call[T] { return call[T]{results: make(chan T, 1)} }
+
+// begin runs the function unless one is running already. If the result comes
+// too late for await, late is called when it is there.
+func (c *call[T]) begin(work func() T, late func()) {
+	if c.running {
+		return
+	}
+	c.running = true
+	go func() {
+		c.results <- work()
+		if c.late.Swap(false) && late != nil {
+			late()
+		}
+	}()
+}
+
+// await returns the result; false if there is none before patience ends.
+func (c *call[T]) await(patience <-chan struct{}) (result T, ok bool) {
+	select {
+	case result = <-c.results:
+		c.running = false
+		return result, true
+	case <-patience:
+	}
+	c.late.Store(true)
+	select {
+	case result = <-c.results: // it came just now
+		c.late.Store(false)
+		c.running = false
+		return result, true
+	default:
+		return result, false
+	}
+}
+
+// settle waits for the function under way, whose context has ended.
+func (c *call[T]) settle() {
+	if c.running {
+		<-c.results
+		c.running = false
+	}
+}

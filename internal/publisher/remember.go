@@ -1,0 +1,280 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/issuer-sync/issuer-sync/internal/state"
+	"github.com/issuer-sync/issuer-sync/pkg/keys"
+	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+)
+
+// The alarms of a publisher, beside those of keys.Decide.
+const (
+	AlarmAdopted       keys.AlarmKind = "state-adopted"
+	AlarmForeignEdit   keys.AlarmKind = "foreign-edit"
+	AlarmIssuerDrift   keys.AlarmKind = "issuer-drift"
+	AlarmOwnCredential keys.AlarmKind = "own-credential"
+)
+
+// errMissing says that there is no state.
+var errMissing = errors.New("it is missing")
+
+// errNoKeys is reported while there is nothing to publish.
+var errNoKeys = errors.New("no source shows a key, and none did before; nothing is published")
+
+// decided is the outcome of one decision.
+type decided struct {
+	projection projection // of the state as it is now
+	moved      bool       // the state was changed, or in a plan would be
+	before     string     // the state before it moved, rendered
+	// sameDocuments says that it moved without a change to what is published.
+	sameDocuments bool
+	// unconfirmed says that some of its keys were not found published yet.
+	unconfirmed bool
+}
+
+// decide reads the state, decides on what was gathered, and if that changes the
+// state, writes it: the state comes first, the documents follow. A plan does
+// not write. What it finds is added to the round.
+func (p *Publisher) decide(ctx context.Context, g gathered, round *Round, plan bool) (decided, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for range conflictTries {
+		remembered, version, err := p.recall(ctx)
+		if err != nil {
+			return decided{}, err
+		}
+		findings := new(findings)
+		before, err := remembered.Render()
+		if err != nil {
+			return decided{}, err
+		}
+		next, decision := p.next(remembered, string(before), g, findings)
+		if len(decision.Records) == 0 {
+			return decided{}, errNoKeys
+		}
+		outcome, err := p.compare(remembered.State, string(before), next)
+		if err == nil && outcome.moved && !plan {
+			err = state.Write(ctx, p.state, next, version)
+		}
+		if errors.Is(err, oidc.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return decided{}, err
+		}
+		round.decided(decision, *findings)
+		round.StateMissing = round.StateMissing || remembered.lost != nil
+		round.StateWritten = round.StateWritten || outcome.moved || plan && outcome.unconfirmed
+		return outcome, nil
+	}
+	return decided{}, fmt.Errorf("writing the state: %w", oidc.ErrConflict)
+}
+
+// recalled is the state as it was read.
+type recalled struct {
+	state.State
+	// lost says why there is none although something may be published; nil if
+	// there is one, or none is to be expected.
+	lost error
+}
+
+// recall reads the state. One that is absent or damaged is replaced by an empty
+// one.
+func (p *Publisher) recall(ctx context.Context) (recalled, oidc.Version, error) {
+	if err := p.stateFault(); err != nil {
+		return recalled{}, "", err
+	}
+	remembered, version, err := state.Read(ctx, p.state)
+	p.stateBackoff.note(ignoreDamage(err), p.config.Interval)
+	empty := state.State{Issuer: p.config.Issuer.String()}
+	switch {
+	case errors.Is(err, oidc.ErrNotFound):
+		return recalled{empty, errMissing}, "", nil
+	case errors.Is(err, state.ErrDamaged):
+		return recalled{empty, err}, version, nil
+	case err != nil:
+		return recalled{}, "", err
+	case remembered.Issuer != p.config.Issuer.String():
+		return recalled{}, "", errForeignState(remembered.Issuer, p.config.Issuer.String())
+	}
+	return recalled{State: remembered}, version, nil
+}
+
+func ignoreDamage(err error) error {
+	if errors.Is(err, oidc.ErrNotFound) || errors.Is(err, state.ErrDamaged) {
+		return nil
+	}
+	return err
+}
+
+// stateFault is why the state cannot be read just now, if that is known.
+func (p *Publisher) stateFault() error {
+	if first := p.keepers[0]; p.config.State == nil && first.last.err != nil {
+		return fmt.Errorf("the state is in store %q: %w", first.Name, first.fault())
+	}
+	if !p.stateBackoff.due() {
+		return fmt.Errorf("the state could not be read a moment ago; trying again at %s", p.stateBackoff.until.UTC().Format("15:04:05"))
+	}
+	return nil
+}
+
+// findings are what is wrong or worth a word beside the decision.
+type findings struct {
+	alarms, events []keys.Alarm // those that hold now; those that are over once the round is
+	warnings       []string
+	// repaired says by store what somebody else had done to it.
+	repaired map[string]string
+	// forgotten says that keys may be lost, because neither state nor documents could be read.
+	forgotten error
+}
+
+// next decides what the state should be after the remembered one, which was
+// rendered as before.
+func (p *Publisher) next(remembered recalled, before string, g gathered, found *findings) (state.State, keys.Decision) {
+	found.alarms = append(found.alarms, p.config.Cautions...)
+	observations, matched := p.checkDrift(remembered.State, g, found)
+	adopt, stores := p.adopt(remembered, found)
+	p.checkEdits(remembered.State, found)
+	decision := keys.Decide(keys.Situation{
+		Now: g.now(p.watch.now()), Records: remembered.Records, Adopt: adopt,
+		Observations: observations, Signing: g.signing(), Held: held(p.keepers, before), Policy: p.config.Policy,
+	})
+	found.alarms = append(found.alarms, decision.Alarms...)
+	return remembered.With(decision.Records, stores, matched), decision
+}
+
+// checkDrift looks whether the clusters sign with a configured issuer. Until
+// one did, that is a warning: publishing ahead of the switch must work. One
+// that did and no longer does counts as failing: whatever it is now, its keys
+// must not become trusted for this issuer, nor others leave.
+func (p *Publisher) checkDrift(remembered state.State, g gathered, found *findings) (all []keys.Observation, matched []string) {
+	for i, a := range g.answers {
+		name, observations := g.names[i], a.observations
+		if len(observations) > 0 {
+			name = observations[0].Origin
+		}
+		switch {
+		case a.issuer == "":
+		case p.config.configured(a.issuer):
+			matched = append(matched, name)
+		case remembered.HasMatched(name):
+			text := driftText(a.issuer, p.config.Issuer.String()) + "; its keys are not taken over until then"
+			found.alarms = append(found.alarms, keys.Alarm{Kind: AlarmIssuerDrift, Origin: name, Text: text})
+			observations = failing(observations, errors.New("it signs with another issuer"))
+		default:
+			found.warnings = append(found.warnings, driftText(a.issuer, p.config.Issuer.String()))
+		}
+		all = append(all, observations...)
+	}
+	return all, matched
+}
+
+func failing(observations []keys.Observation, err error) (all []keys.Observation) {
+	for _, observation := range observations {
+		all = append(all, keys.Observation{Origin: observation.Origin, Group: observation.Group, Err: err})
+	}
+	return all
+}
+
+// adopt returns the keys of the stores that the state does not know yet, and
+// the names of those stores. If the state was lost these are all that hold
+// anything.
+func (p *Publisher) adopt(remembered recalled, found *findings) (adopted keys.Set, stores []string) {
+	var from []string
+	for _, k := range p.keepers {
+		if k.last.err != nil || remembered.Knows(k.Name) {
+			continue
+		}
+		stores = append(stores, k.Name)
+		if k.last.holding.Keys.Len() > 0 {
+			from = append(from, k.Name)
+		}
+		if len(k.last.holding.Damage) > 0 {
+			found.forgotten = fmt.Errorf("store %s: its JWK set could not be read whole and nobody remembers it: keys that only it had are lost: %w", k.Name, k.last.holding.Damage[0])
+		}
+		adopted = join(adopted, k.last.holding.Keys)
+	}
+	switch {
+	case remembered.lost != nil && (len(from) > 0 || !errors.Is(remembered.lost, errMissing)):
+		found.events = append(found.events, keys.Alarm{Kind: AlarmAdopted, KeyIDs: adopted.IDs(), Text: fmt.Sprintf(
+			"the state could not be read (%v), so the %d published keys were taken over; normal once after an upgrade; otherwise find out who may write to the store, and revoke again what was revoked", remembered.lost, adopted.Len())})
+	case len(from) > 0:
+		found.warnings = append(found.warnings, fmt.Sprintf("took over the %d keys that %s held already", adopted.Len(), strings.Join(from, " and ")))
+	}
+	return adopted, stores
+}
+
+// checkEdits looks whether somebody else changed what the stores hold.
+func (p *Publisher) checkEdits(remembered state.State, found *findings) {
+	found.repaired = make(map[string]string)
+	current, err := p.project(remembered)
+	if err != nil {
+		return // there is no state yet
+	}
+	for _, k := range p.keepers {
+		if !remembered.Knows(k.Name) {
+			continue
+		}
+		edits := k.edits(current)
+		if edits == "" {
+			continue
+		}
+		found.repaired[k.Name] = edits
+		found.events = append(found.events, keys.Alarm{Kind: AlarmForeignEdit, Origin: "store " + k.Name, Text: fmt.Sprintf(
+			"store %s does not hold what was published: %s; it is repaired: find out who else may write to it", k.Name, edits)})
+	}
+}
+
+// compare returns the projection of the next state, and how it differs from the
+// remembered one, which was rendered as before.
+func (p *Publisher) compare(remembered state.State, before string, next state.State) (decided, error) {
+	projection, err := p.project(next)
+	return decided{
+		projection: projection, moved: before != projection.state, before: before,
+		sameDocuments: remembered.Published().Equal(projection.documents.Keys),
+		unconfirmed:   slices.ContainsFunc(next.Records, unconfirmed),
+	}, err
+}
+
+// unconfirmed reports whether the key is published but was not found to be.
+func unconfirmed(r keys.Record) bool { return r.Revoked.IsZero() && r.Published.IsZero() }
+
+// currentProjection is the projection of the state as it is in its store now.
+func (p *Publisher) currentProjection(ctx context.Context) (projection, error) {
+	remembered, _, err := state.Read(ctx, p.state)
+	if err == nil && remembered.Issuer != p.config.Issuer.String() {
+		err = errForeignState(remembered.Issuer, p.config.Issuer.String())
+	}
+	if err != nil {
+		return projection{}, err
+	}
+	return p.project(remembered)
+}
+
+func errForeignState(actual, configured string) error {
+	return fmt.Errorf("the state is that of issuer %q; give %q a store of its own, or delete %s", actual, configured, state.Path)
+}
+
+// project makes the documents of a state.
+func (p *Publisher) project(s state.State) (projection, error) {
+	rendered, err := s.Render()
+	if err != nil {
+		return projection{}, err
+	}
+	documents, err := oidc.Render(p.config.Issuer, s.Published())
+	return projection{documents.WithMaxAge(p.config.MaxAge), string(rendered)}, err
+}
+
+// join is keys.Union in which the first of two clashing keys stays.
+func join(a, b keys.Set) keys.Set {
+	joined, err := keys.Union(a, b.Without(a))
+	if err != nil {
+		return a
+	}
+	return joined
+}
