@@ -42,11 +42,11 @@ func printRound(w io.Writer, round publisher.Round) {
 
 func sourceOutcome(source publisher.SourceResult) string {
 	if source.Error != "" {
-		age := "never answered"
+		said := "FAILED: " + source.Error
 		if !source.LastGood.IsZero() {
-			age = "last answered at " + source.LastGood.Format(time.RFC3339)
+			said += "; last answered at " + source.LastGood.Format(time.RFC3339)
 		}
-		return "FAILED: " + source.Error + "; " + age
+		return said
 	}
 	return "keys " + strings.Join(source.Keys, ", ")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ With --dry-run nothing is written, and the exit code is 3 if anything would be.`
 			if err != nil {
 				return err
 			}
-			return publishOnce(cmd, publishers, dryRun, output)
+			return publishOnce(cmd, publishers, dryRun, output, acceptShrink)
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; exit with 3 if anything would be written")
@@ -70,7 +71,25 @@ func configure(cmd *cobra.Command, lookup lookupFunc, output *string, b builder)
 	return loaded, b, err
 }
 
-func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun bool, output string) error {
+// whyStays says why a key that may leave did not; "" if it did.
+func whyStays(rounds []publisher.Round, id string) string {
+	why := "no such key"
+	for _, round := range rounds {
+		for _, key := range round.Keys {
+			if key.ID == id {
+				return fmt.Sprintf("it stays: it is %s; only keys whose retention is over leave, and never the last", key.Phase)
+			}
+		}
+		for _, store := range round.Stores {
+			if slices.Contains(store.Removed, id) {
+				why = ""
+			}
+		}
+	}
+	return why
+}
+
+func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun bool, output string, acceptShrink []string) error {
 	do := (*publisher.Publisher).Round
 	if dryRun {
 		do = func(p *publisher.Publisher, ctx context.Context) publisher.Round { return p.Plan(ctx, planPatience) }
@@ -93,6 +112,11 @@ func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun b
 	if output == "json" {
 		if err := printJSON(cmd.OutOrStdout(), rounds); err != nil {
 			return failed(err)
+		}
+	}
+	for _, id := range acceptShrink {
+		if why := whyStays(rounds, id); why != "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "issuer-sync: --accept-shrink %s: %s\n", id, why)
 		}
 	}
 	if code != 0 {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -191,7 +192,7 @@ func (r *readiness) err() error {
 	return nil
 }
 
-// statusPage shows the last round of every issuer, as publish prints it.
+// statusPage shows the last round of every issuer, as status prints it.
 type statusPage struct {
 	mu     sync.Mutex // guards rounds
 	rounds []publisher.Round
@@ -218,6 +219,10 @@ func (s *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "no round has ended yet")
 	}
 	for _, round := range s.rounds {
-		printRound(w, round)
+		note := ""
+		if round.Following {
+			note = "another replica leads; this one serves what it publishes:"
+		}
+		printStatus(w, round, time.Now(), note)
 	}
 }

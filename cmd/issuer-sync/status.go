@@ -60,19 +60,29 @@ func printStatuses(w io.Writer, rounds []publisher.Round, output string) error {
 		return printJSON(w, rounds)
 	}
 	for _, round := range rounds {
-		printStatus(w, round, time.Now())
+		printStatus(w, round, time.Now(), planNote(round))
 	}
 	return nil
 }
 
-// printStatus prints an issuer's keys as a table, and what is wrong below it.
-func printStatus(w io.Writer, round publisher.Round, now time.Time) {
-	fmt.Fprintf(w, "issuer %s at %s\n", round.Issuer, round.Time.Format(time.RFC3339))
+// planNote says how far what a plan shows is not so yet.
+func planNote(round publisher.Round) string {
 	switch {
 	case round.StateMissing:
-		fmt.Fprintln(w, "  not published yet; this is what issuer-sync publish would do:")
+		return "not published yet; this is what issuer-sync publish would do:"
 	case round.Pending():
-		fmt.Fprintln(w, "  a round is due; this is how it will leave the keys:")
+		return "a round is due; this is how it will leave the keys:"
+	default:
+		return ""
+	}
+}
+
+// printStatus prints an issuer's keys as a table below the note, and what is
+// wrong below that.
+func printStatus(w io.Writer, round publisher.Round, now time.Time, note string) {
+	fmt.Fprintf(w, "issuer %s at %s\n", round.Issuer, round.Time.Format(time.RFC3339))
+	if note != "" {
+		fmt.Fprintf(w, "  %s\n", note)
 	}
 	printKeys(w, round.Keys, now)
 	for _, source := range round.Sources {
@@ -81,10 +91,16 @@ func printStatus(w io.Writer, round publisher.Round, now time.Time) {
 	for _, store := range round.Stores {
 		fmt.Fprintf(w, "  store   %s: %s\n", store.Store, storeOutcome(store))
 	}
+	if round.Outside != nil {
+		fmt.Fprintf(w, "  outside %s\n", outsideOutcome(*round.Outside))
+	}
 	printTroubles(w, round)
 }
 
 func printKeys(w io.Writer, all []publisher.KeyResult, now time.Time) {
+	if len(all) == 0 {
+		return
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "  KEY ID\tALG\tPHASE\tPUBLISHED\tSIGNS SINCE\tSHOWN BY\tNEXT")
 	for _, key := range all {

@@ -20,9 +20,14 @@ func (c config) validate(check *checker) {
 		check.fault("issuers", "there is none; want at least one with url, sources and stores")
 	}
 	for i, issuer := range c.Issuers {
-		issuer.validate(check, fmt.Sprintf("issuers[%d]", i))
+		at := fmt.Sprintf("issuers[%d]", i)
+		issuer.validate(check, at)
+		// A wait of zero, or a max-age out of bounds, is reported already.
+		if wait := issuer.Keys.MinimumWait; wait >= time.Second && wait < c.Serve.MaxAge && c.Serve.MaxAge <= maxMaxAge {
+			check.fault(at+".keys.minimumWait", "%s; want at least serve.maxAge, %s: caches may not know the key before", wait, c.Serve.MaxAge)
+		}
 		if len(issuer.Stores) == 0 && c.Serve.Address == "" {
-			check.fault(fmt.Sprintf("issuers[%d].stores", i), "there is none, and serve.address is empty: the documents would go nowhere")
+			check.fault(at+".stores", "there is none, and serve.address is empty: the documents would go nowhere")
 		}
 	}
 	c.distinctIssuers(check)
@@ -120,6 +125,9 @@ func (c leaderElectionConfig) validate(check *checker) {
 	}
 }
 
+// maxMaxAge bounds max-age: more would hold a rotation up for that long.
+const maxMaxAge = 24 * time.Hour
+
 func (c serveConfig) validate(check *checker) {
 	check.address("serve.address", c.Address)
 	if c.TLS.CertFile != "" && c.TLS.KeyFile == "" {
@@ -128,8 +136,7 @@ func (c serveConfig) validate(check *checker) {
 	if c.TLS.KeyFile != "" && c.TLS.CertFile == "" {
 		check.fault("serve.tls.keyFile", "%q without serve.tls.certFile; want both or none", c.TLS.KeyFile)
 	}
-	// More than a day would hold a rotation up for that long.
-	check.duration("serve.maxAge", c.MaxAge, time.Second, 24*time.Hour)
+	check.duration("serve.maxAge", c.MaxAge, time.Second, maxMaxAge)
 	check.duration("serve.linger", c.Linger, 0, 5*time.Minute)
 }
 

@@ -154,26 +154,30 @@ func (p *Publisher) Load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	set, err := p.published(ctx)
-	if err != nil {
-		return fmt.Errorf("loading what is published: %w", err)
+	if serveErr := p.serve(set); serveErr != nil || err != nil {
+		return fmt.Errorf("loading what is published: %w", errors.Join(err, serveErr))
 	}
-	return p.serve(set)
+	return nil
 }
 
-// published returns the keys that the state has, or if there is none yet, those
+// published returns the keys that the state has, or if it tells nothing, those
 // of the first store.
 func (p *Publisher) published(ctx context.Context) (keys.Set, error) {
-	remembered, _, err := state.Read(ctx, p.state)
-	switch {
-	case err == nil && remembered.Issuer == p.config.Issuer.String():
+	remembered, _, stateErr := state.Read(ctx, p.state)
+	if stateErr == nil && remembered.Issuer == p.config.Issuer.String() {
 		return remembered.Published(), nil
-	case err == nil:
-		return keys.Set{}, fmt.Errorf("the state is that of issuer %q", remembered.Issuer)
-	case !errors.Is(err, oidc.ErrNotFound) && !errors.Is(err, state.ErrDamaged):
-		return keys.Set{}, err
+	}
+	if stateErr == nil {
+		stateErr = errForeignState(remembered.Issuer, p.config.Issuer.String())
 	}
 	holding, err := p.keepers[0].hold(ctx)
-	return holding.Keys, err
+	if err != nil {
+		return keys.Set{}, errors.Join(stateErr, err)
+	}
+	if errors.Is(stateErr, oidc.ErrNotFound) {
+		stateErr = nil
+	}
+	return holding.Keys, stateErr
 }
 
 // Round does one round, the look from outside included, and reports it. What
