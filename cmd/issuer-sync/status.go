@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -43,16 +44,20 @@ API server shows it; it leaves once its tokens have expired), revoked (kept out)
 			if err := printStatuses(cmd.OutOrStdout(), rounds, output); err != nil {
 				return failed(err)
 			}
-			for _, round := range rounds {
-				if len(round.Faults) > 0 {
-					return &failure{code: exitFailed}
-				}
+			if slices.ContainsFunc(rounds, unreadable) {
+				return &failure{code: exitFailed}
 			}
 			return nil
 		},
 	}
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// unreadable reports whether the state or a store could not be read. A source
+// that fails is shown; it may be out of reach from here.
+func unreadable(round publisher.Round) bool {
+	return len(round.Faults) > 0 || slices.ContainsFunc(round.Stores, func(s publisher.StoreResult) bool { return s.Error != "" })
 }
 
 func printStatuses(w io.Writer, rounds []publisher.Round, output string) error {
@@ -84,7 +89,7 @@ func printStatus(w io.Writer, round publisher.Round, now time.Time, note string)
 	if note != "" {
 		fmt.Fprintf(w, "  %s\n", note)
 	}
-	printKeys(w, round.Keys, now)
+	printKeys(w, round, now)
 	for _, source := range round.Sources {
 		fmt.Fprintf(w, "  source  %s: %s\n", source.Origin, sourceOutcome(source))
 	}
@@ -97,15 +102,15 @@ func printStatus(w io.Writer, round publisher.Round, now time.Time, note string)
 	printTroubles(w, round)
 }
 
-func printKeys(w io.Writer, all []publisher.KeyResult, now time.Time) {
-	if len(all) == 0 {
+func printKeys(w io.Writer, round publisher.Round, now time.Time) {
+	if len(round.Keys) == 0 {
 		return
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "  KEY ID\tALG\tPHASE\tPUBLISHED\tSIGNS SINCE\tSHOWN BY\tNEXT")
-	for _, key := range all {
-		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Algorithm, key.Phase,
-			ago(key.Published, now), ago(key.Signs, now), shownBy(key.Shown), next(key, now))
+	fmt.Fprintln(table, "  KEY ID\tALG\tPHASE\tPUBLISHED\tSHOWN BY\tSIGNS AT\tFIRST SIGNED\tNEXT")
+	for _, key := range round.Keys {
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Algorithm, key.Phase,
+			ago(key.Published, now), count(key.Shown, len(round.Sources)), count(key.Signing, signers(round)), ago(key.Signs, now), next(key, now))
 	}
 	table.Flush() //nolint:errcheck // the next line to w meets the same error
 }
@@ -117,25 +122,36 @@ func ago(t, now time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04") + " (" + short(now.Sub(t)) + ")"
 }
 
-func shownBy(origins []string) string {
-	switch len(origins) {
-	case 0:
+// count says at how many of all places something is so.
+func count(places []string, of int) string {
+	if of == 0 {
 		return "-"
-	case 1:
-		return origins[0]
-	default:
-		return fmt.Sprintf("%s and %d more", origins[0], len(origins)-1)
 	}
+	return fmt.Sprintf("%d of %d", len(places), of)
+}
+
+// signers returns the number of places whose signing key is known.
+func signers(round publisher.Round) (n int) {
+	for _, key := range round.Keys {
+		n += len(key.Signing)
+	}
+	return n
 }
 
 // next says what becomes of a key, and when.
 func next(key publisher.KeyResult, now time.Time) string {
+	lacking := ""
+	if len(key.Lacking) > 0 {
+		lacking = fmt.Sprintf("; missing at %d of its API servers", len(key.Lacking))
+	}
 	if key.Until.IsZero() {
-		switch key.Phase {
-		case keys.Waiting:
-			return "may sign once every store holds it and the wait is over"
-		case keys.Revoked:
+		switch {
+		case key.Phase == keys.Waiting:
+			return "may sign once every store holds it and the wait is over" + lacking
+		case key.Phase == keys.Revoked:
 			return "kept out while it is shown"
+		case lacking != "":
+			return strings.TrimPrefix(lacking, "; ")
 		default:
 			return "-"
 		}
@@ -144,7 +160,7 @@ func next(key publisher.KeyResult, now time.Time) string {
 	if !key.Until.After(now) {
 		return what + " when it is safe; see below"
 	}
-	return fmt.Sprintf("%s %s (in %s)", what, key.Until.UTC().Format("2006-01-02 15:04"), short(key.Until.Sub(now)))
+	return fmt.Sprintf("%s %s (in %s)%s", what, key.Until.UTC().Format("2006-01-02 15:04"), short(key.Until.Sub(now)), lacking)
 }
 
 // short is a duration in its two largest units.

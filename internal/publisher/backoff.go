@@ -42,5 +42,9 @@ func (b *backoff) note(err error, interval time.Duration) {
 	b.until = time.Now().Add(wait)
 }
 
+// answered notes that the other side answers again. That is no success yet: a
+// store may be readable and refuse every write.
+func (b *backoff) answered() { b.until, b.asked = time.Time{}, false }
+
 // due reports whether it is time to try.
 func (b *backoff) due() bool { return !time.Now().Before(b.until) }

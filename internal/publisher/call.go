@@ -8,6 +8,7 @@ import "sync/atomic"
 type call[T any] struct {
 	results chan T // of the function under way
 	running bool
+	overdue bool        // it was waited for in vain
 	late    atomic.Bool // nobody waits for it any more
 }
 
@@ -19,7 +20,7 @@ func (c *call[T]) begin(work func() T, late func()) {
 	if c.running {
 		return
 	}
-	c.running = true
+	c.running, c.overdue = true, false
 	go func() {
 		c.results <- work()
 		if c.late.Swap(false) && late != nil {
@@ -28,14 +29,18 @@ func (c *call[T]) begin(work func() T, late func()) {
 	}()
 }
 
-// await returns the result; false if there is none before patience ends.
+// await returns the result; false if there is none before patience ends. What
+// was waited for in vain once is not waited for again.
 func (c *call[T]) await(patience <-chan struct{}) (result T, ok bool) {
-	select {
-	case result = <-c.results:
-		c.running = false
-		return result, true
-	case <-patience:
+	if !c.overdue {
+		select {
+		case result = <-c.results:
+			c.running = false
+			return result, true
+		case <-patience:
+		}
 	}
+	c.overdue = true
 	c.late.Store(true)
 	select {
 	case result = <-c.results: // it came just now

@@ -62,7 +62,7 @@ func (q *inquiry) begin(ctx context.Context, now keys.Moment, late func()) {
 		defer cancel()
 		signing := make(chan map[string]string, 1)
 		issuer := make(chan string, 1)
-		go func() { issuer <- issuerOf(ctx, q.source) }()
+		go func() { issuer <- issuerOf(ctx, q.source, before.issuer) }()
 		go func() {
 			if lookAtSigning {
 				signing <- signingOf(ctx, q.source)
@@ -78,15 +78,16 @@ func (q *inquiry) begin(ctx context.Context, now keys.Moment, late func()) {
 	}, late)
 }
 
-// issuerOf returns the issuer that a source's tokens name. An error comes with
-// one in Observe, which says more.
-func issuerOf(ctx context.Context, source Source) string {
+// issuerOf returns the issuer that a source's tokens name; if it does not tell,
+// the one that they named before: other origins of a cluster that has drifted
+// may still answer. An error comes with one in Observe, which says more.
+func issuerOf(ctx context.Context, source Source, before string) string {
 	if signer, ok := source.(Signer); ok {
 		if issuer, err := signer.Issuer(ctx); err == nil {
 			return issuer
 		}
 	}
-	return ""
+	return before
 }
 
 // stillShown leaves out what was learnt before of origins that no longer show

@@ -130,7 +130,11 @@ func (k *keeper) await(patience <-chan struct{}) (written []string, ok bool) {
 		return nil, false
 	}
 	k.last = o
-	k.backoff.note(o.err, k.interval)
+	if o.err != nil || o.republished {
+		k.backoff.note(o.err, k.interval)
+	} else {
+		k.backoff.answered()
+	}
 	if o.republished {
 		k.republish, k.confirmed = false, o.confirmed
 		if slices.Contains(o.written, oidc.JWKSPath) {

@@ -101,7 +101,7 @@ type Publisher struct {
 	inquiries    []*inquiry
 	keepers      []*keeper
 	state        oidc.Store
-	stateBackoff backoff                     // of a state that is in no keeper's store
+	stateBackoff *backoff                    // of the store that has the state
 	served       keys.Set                    // what the state last said
 	current      atomic.Pointer[snapshot]    // after the last round
 	outside      atomic.Pointer[oidc.Report] // the last look of Run
@@ -126,8 +126,9 @@ func New(config Config) *Publisher {
 	for _, store := range config.Stores {
 		p.keepers = append(p.keepers, newKeeper(store, config.Issuer, config.Interval))
 	}
+	p.stateBackoff = new(backoff)
 	if p.state == nil {
-		p.state = config.Stores[0].Store
+		p.state, p.stateBackoff = config.Stores[0].Store, &p.keepers[0].backoff
 	}
 	return p
 }
@@ -217,7 +218,7 @@ const maxPasses = 6
 
 // round gathers, decides and publishes.
 func (p *Publisher) round(ctx context.Context, pace pace) Round {
-	round := Round{Issuer: p.config.Issuer.String(), Time: time.Now().UTC()}
+	round := Round{Issuer: p.config.Issuer.String(), Time: p.watch.now().Latest}
 	defer p.note()
 	round.alarms(p.config.Cautions)
 	if p.config.Leads != nil && !p.config.Leads() {
@@ -280,6 +281,7 @@ func (p *Publisher) publish(ctx context.Context, d decided, pace pace, round *Ro
 		}
 		if !k.republish && len(k.last.holding.Missing(d.projection.documents)) == 0 {
 			k.confirmed = d.projection.state
+			k.backoff.note(nil, k.interval)
 			continue
 		}
 		round.Stores[i].compare(k.last.holding.Keys, d.projection.documents.Keys)

@@ -59,13 +59,16 @@ func (p *Publisher) decide(ctx context.Context, g gathered, round *Round, plan b
 		}
 		outcome, err := p.compare(remembered.State, string(before), next)
 		if err == nil && outcome.moved && !plan {
-			err = state.Write(ctx, p.state, next, version)
+			err = p.remember(ctx, next, version)
 		}
 		if errors.Is(err, oidc.ErrConflict) {
 			continue
 		}
 		if err != nil {
 			return decided{}, err
+		}
+		if p.config.State != nil {
+			p.stateBackoff.note(nil, p.config.Interval)
 		}
 		round.decided(decision, *findings)
 		round.StateMissing = round.StateMissing || remembered.lost != nil
@@ -90,7 +93,11 @@ func (p *Publisher) recall(ctx context.Context) (recalled, oidc.Version, error) 
 		return recalled{}, "", err
 	}
 	remembered, version, err := state.Read(ctx, p.state)
-	p.stateBackoff.note(ignoreDamage(err), p.config.Interval)
+	if ignoreDamage(err) != nil {
+		p.stateFailed(err)
+	} else {
+		p.stateBackoff.answered()
+	}
 	empty := state.State{Issuer: p.config.Issuer.String()}
 	switch {
 	case errors.Is(err, oidc.ErrNotFound):
@@ -103,6 +110,23 @@ func (p *Publisher) recall(ctx context.Context) (recalled, oidc.Version, error) 
 		return recalled{}, "", errForeignState(remembered.Issuer, p.config.Issuer.String())
 	}
 	return recalled{State: remembered}, version, nil
+}
+
+// remember writes the state.
+func (p *Publisher) remember(ctx context.Context, next state.State, base oidc.Version) error {
+	err := state.Write(ctx, p.state, next, base)
+	if err != nil && !errors.Is(err, oidc.ErrConflict) {
+		p.stateFailed(err)
+	}
+	return err
+}
+
+// stateFailed has the store of the state left alone for a while.
+func (p *Publisher) stateFailed(err error) {
+	p.stateBackoff.note(err, p.config.Interval)
+	if p.config.State == nil {
+		p.keepers[0].last.err = err
+	}
 }
 
 func ignoreDamage(err error) error {
@@ -118,7 +142,7 @@ func (p *Publisher) stateFault() error {
 		return fmt.Errorf("the state is in store %q: %w", first.Name, first.fault())
 	}
 	if !p.stateBackoff.due() {
-		return fmt.Errorf("the state could not be read a moment ago; trying again at %s", p.stateBackoff.until.UTC().Format("15:04:05"))
+		return fmt.Errorf("the state could not be read or written a moment ago; trying again at %s", p.stateBackoff.until.UTC().Format("15:04:05"))
 	}
 	return nil
 }
@@ -139,7 +163,7 @@ func (p *Publisher) next(remembered recalled, before string, g gathered, found *
 	found.alarms = append(found.alarms, p.config.Cautions...)
 	observations, matched := p.checkDrift(remembered.State, g, found)
 	adopt, stores := p.adopt(remembered, found)
-	p.checkEdits(remembered.State, found)
+	p.checkEdits(remembered.State, before, found)
 	decision := keys.Decide(keys.Situation{
 		Now: g.now(p.watch.now()), Records: remembered.Records, Adopt: adopt,
 		Observations: observations, Signing: g.signing(), Held: held(p.keepers, before), Policy: p.config.Policy,
@@ -210,12 +234,13 @@ func (p *Publisher) adopt(remembered recalled, found *findings) (adopted keys.Se
 }
 
 // checkEdits looks whether somebody else changed what the stores hold.
-func (p *Publisher) checkEdits(remembered state.State, found *findings) {
+func (p *Publisher) checkEdits(remembered state.State, rendered string, found *findings) {
 	found.repaired = make(map[string]string)
-	current, err := p.project(remembered)
+	documents, err := p.documents(remembered)
 	if err != nil {
 		return // there is no state yet
 	}
+	current := projection{documents, rendered}
 	for _, k := range p.keepers {
 		if !remembered.Knows(k.Name) {
 			continue
@@ -260,14 +285,19 @@ func errForeignState(actual, configured string) error {
 	return fmt.Errorf("the state is that of issuer %q; give %q a store of its own, or delete %s", actual, configured, state.Path)
 }
 
-// project makes the documents of a state.
+// project makes the projection of a state.
 func (p *Publisher) project(s state.State) (projection, error) {
 	rendered, err := s.Render()
 	if err != nil {
 		return projection{}, err
 	}
+	documents, err := p.documents(s)
+	return projection{documents, string(rendered)}, err
+}
+
+func (p *Publisher) documents(s state.State) (oidc.Documents, error) {
 	documents, err := oidc.Render(p.config.Issuer, s.Published())
-	return projection{documents.WithMaxAge(p.config.MaxAge), string(rendered)}, err
+	return documents.WithMaxAge(p.config.MaxAge), err
 }
 
 // join is keys.Union in which the first of two clashing keys stays.

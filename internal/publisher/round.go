@@ -49,8 +49,11 @@ type KeyResult struct {
 	// Until is when the phase ends by itself: a waiting key may sign then, a
 	// retiring one leaves, a revoked one is forgotten.
 	Until time.Time `json:"until,omitzero"`
-	// Shown are the origins that show the key now.
-	Shown []string `json:"shown"`
+	// Shown are the origins that show the key now, Lacking the API servers that
+	// do not while others of their cluster do, Signing those that sign with it.
+	Shown   []string `json:"shown"`
+	Lacking []string `json:"lacking,omitempty"`
+	Signing []string `json:"signing,omitempty"`
 	// Seen, Published, Signs, Absent and Revoked are when the key was first
 	// seen, was first held by all stores, was first seen to sign, was last
 	// shown by anybody, and was revoked.
@@ -157,7 +160,8 @@ func (r *Round) keys(all []keys.Status) {
 	for i, status := range all {
 		k := status.Record
 		r.Keys[i] = KeyResult{
-			ID: k.Key.ID, Algorithm: k.Key.Algorithm, Phase: status.Phase, Until: status.Until, Shown: status.Shown,
+			ID: k.Key.ID, Algorithm: k.Key.Algorithm, Phase: status.Phase, Until: status.Until,
+			Shown: status.Shown, Lacking: status.Lacking, Signing: status.Signing,
 			Seen: k.Seen, Published: k.Published, Signs: k.Signs, Absent: k.Absent, Revoked: k.Revoked,
 		}
 	}

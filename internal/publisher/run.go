@@ -93,7 +93,9 @@ func (p *Publisher) pause(round Round) time.Duration {
 	for _, k := range p.keepers {
 		again(k.backoff, k.call.running)
 	}
-	again(p.stateBackoff, false)
+	if p.config.State != nil { // else it is that of the first keeper
+		again(*p.stateBackoff, false)
+	}
 	if next := round.NextChange; !next.IsZero() {
 		// By the clock that decides, which may be behind the wall clock. One that
 		// is due already needs a new answer of the sources, which may take a while.

@@ -204,6 +204,35 @@ func (d *decider) allowed(leaving []string) []string {
 	return accepted
 }
 
+// lacking returns the origins that do not show a key which others of their
+// group do.
+func (d *decider) lacking(id string) (origins []string) {
+	groups := make(map[string]bool)
+	for _, observation := range d.Observations {
+		if slices.Contains(d.shown[id], observation.Origin) {
+			groups[observation.Group] = observation.Group != ""
+		}
+	}
+	for _, observation := range d.Observations {
+		if observation.Err == nil && groups[observation.Group] && !slices.Contains(d.shown[id], observation.Origin) {
+			origins = append(origins, observation.Origin)
+		}
+	}
+	slices.Sort(origins)
+	return origins
+}
+
+// signing returns the origins that sign with a key.
+func (d *decider) signing(id string) (origins []string) {
+	for origin, signer := range d.Signing {
+		if signer == id {
+			origins = append(origins, origin)
+		}
+	}
+	slices.Sort(origins)
+	return origins
+}
+
 // divergence tells which API servers lack keys that others of their cluster show.
 func (d *decider) divergence() {
 	groups := make(map[string][]Set)
@@ -244,7 +273,7 @@ func (d *decider) signers() {
 		case phase == Waiting && until.IsZero():
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which is not published everywhere yet: relying parties refuse its tokens until it is", origin, id)
 		case phase == Waiting:
-			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which not every relying party has seen before %s: go back to the old signing key until then, if you can", origin, id, until.UTC().Format(time.RFC3339))
+			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which not every relying party has seen before %s: go back to the old signing key until then, unless it is lost", origin, id, until.UTC().Format(time.RFC3339))
 		case phase == Revoked:
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with the revoked key %q: no relying party accepts its tokens; give it another signing key", origin, id)
 		}
@@ -261,7 +290,10 @@ func (d *decider) decision() Decision {
 		record := d.records[id]
 		phase, until := record.Phase(d.Now.Earliest, d.Policy)
 		decision.Records = append(decision.Records, record)
-		decision.Keys = append(decision.Keys, Status{Record: record, Phase: phase, Until: until, Shown: slices.Sorted(slices.Values(d.shown[id]))})
+		decision.Keys = append(decision.Keys, Status{
+			Record: record, Phase: phase, Until: until,
+			Shown: slices.Sorted(slices.Values(d.shown[id])), Lacking: d.lacking(id), Signing: d.signing(id),
+		})
 		if until.After(d.Now.Earliest) && (decision.Next.IsZero() || until.Before(decision.Next)) {
 			decision.Next = until
 		}

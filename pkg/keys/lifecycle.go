@@ -136,8 +136,10 @@ type Status struct {
 	Phase  Phase
 	// Until is when the phase ends by itself; zero if it does not.
 	Until time.Time
-	// Shown are the origins that showed the key just now, sorted.
-	Shown []string
+	// Shown are the origins that showed the key just now, Lacking those of
+	// their groups that answered without it, Signing those that were seen to
+	// sign with it last; sorted.
+	Shown, Lacking, Signing []string
 }
 
 // Decision is what [Decide] decided.
