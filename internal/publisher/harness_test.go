@@ -282,8 +282,7 @@ func (c *wallClock) set(by time.Duration) {
 	c.wall = c.wall.Add(by)
 }
 
-// newWriter returns a process that has just started; without a clock it has the
-// machine's.
+// newWriter returns a process that has just started, by default with the system clock.
 func newWriter(t *testing.T, store oidc.Store, clock *wallClock, source *origins, configure ...func(*publisher.Config)) *bench {
 	t.Helper()
 	b := newBench(t, func(c *publisher.Config) {
