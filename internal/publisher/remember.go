@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/issuer-sync/issuer-sync/internal/state"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
@@ -112,8 +113,13 @@ func (p *Publisher) recall(ctx context.Context) (recalled, oidc.Version, error) 
 	return recalled{State: remembered}, version, nil
 }
 
-// remember writes the state.
+// remember writes the state, unless the process was stopped for so long since it
+// decided that what it saw is out of date. The context's own timer may not have
+// noticed yet.
 func (p *Publisher) remember(ctx context.Context, next state.State, base oidc.Version) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
 	err := state.Write(ctx, p.state, next, base)
 	if err != nil && !errors.Is(err, oidc.ErrConflict) {
 		p.stateFailed(err)

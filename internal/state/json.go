@@ -34,6 +34,7 @@ type record struct {
 	Signs     time.Time       `json:"signs,omitzero"`
 	Origins   []string        `json:"origins,omitempty"`
 	Absent    time.Time       `json:"absentSince,omitzero"`
+	Guarded   bool            `json:"guarded,omitempty"`
 	Revoked   time.Time       `json:"revoked,omitzero"`
 }
 
@@ -73,9 +74,9 @@ func Parse(data []byte) (State, error) {
 		}
 		state.Records = append(state.Records, keys.Record{
 			Key: key, Seen: r.Seen, Published: r.Published, Exempt: r.Exempt, Signs: r.Signs,
-			Origins: r.Origins, Absent: r.Absent, Revoked: r.Revoked,
+			Origins: r.Origins, Absent: r.Absent, Guarded: r.Guarded, Revoked: r.Revoked,
 		})
-		drop(raw.Keys[i], "jwk", "seen", "published", "exempt", "signs", "origins", "absentSince", "revoked")
+		drop(raw.Keys[i], "jwk", "seen", "published", "exempt", "signs", "origins", "absentSince", "guarded", "revoked")
 		state.unknownKey[key.ID] = raw.Keys[i]
 	}
 	slices.SortFunc(state.Records, func(a, b keys.Record) int { return strings.Compare(a.Key.ID, b.Key.ID) })
@@ -101,7 +102,7 @@ func (s State) Render() ([]byte, error) {
 		}
 		merged, err := merge(record{
 			JWK: jwk, Seen: r.Seen.UTC(), Published: utc(r.Published), Exempt: r.Exempt, Signs: utc(r.Signs),
-			Origins: r.Origins, Absent: utc(r.Absent), Revoked: utc(r.Revoked),
+			Origins: r.Origins, Absent: utc(r.Absent), Guarded: r.Guarded, Revoked: utc(r.Revoked),
 		}, s.unknownKey[r.Key.ID])
 		if err != nil {
 			return nil, err

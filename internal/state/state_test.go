@@ -23,7 +23,7 @@ func whole(t *testing.T) state.State {
 	at := time.Date(2026, 11, 22, 6, 0, 0, 123, time.FixedZone("", 3600))
 	records := []keys.Record{
 		{Key: keytest.Key(t, 1), Seen: at, Published: at.Add(1), Exempt: true, Signs: at.Add(2), Origins: []string{"a", "b"}},
-		{Key: keytest.Key(t, 2), Seen: at, Absent: at.Add(3), Revoked: at.Add(4)},
+		{Key: keytest.Key(t, 2), Seen: at, Absent: at.Add(3), Guarded: true, Revoked: at.Add(4)},
 	}
 	if records[0].Key.ID > records[1].Key.ID {
 		records[0], records[1] = records[1], records[0]

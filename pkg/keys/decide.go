@@ -15,7 +15,7 @@ import (
 //     ever showed it has answered without it, or has been gone, for the
 //     retention, and no such origin is failing just now.
 //   - If more than half of the keys would leave at once, none of those leaves
-//     that the operator did not name.
+//     until the operator names it, or an origin has shown it again.
 //   - A key ID never changes its key: the known one stays, and of two new ones
 //     none is taken.
 //   - A revoked key is remembered, and kept out, for as long as any origin
@@ -105,7 +105,7 @@ func (d *decider) see(origin string, key Key, first bool) {
 	if id := OriginID(origin); !slices.Contains(record.Origins, id) {
 		record.Origins = slices.Sorted(slices.Values(append(slices.Clone(record.Origins), id)))
 	}
-	record.Absent = time.Time{}
+	record.Absent, record.Guarded = time.Time{}, false
 	d.records[key.ID] = record
 	d.shown[key.ID] = append(d.shown[key.ID], origin)
 }
@@ -181,27 +181,29 @@ func (d *decider) remove() {
 	}
 }
 
-// allowed returns which of the keys may leave together.
-func (d *decider) allowed(leaving []string) []string {
+// allowed returns which of the keys may leave together. One that had to stay
+// once does so until it is accepted, however few others are due by then.
+func (d *decider) allowed(leaving []string) (allowed []string) {
 	total := d.published()
-	if 2*len(leaving) <= total {
-		return leaving
-	}
-	var accepted, refused []string
+	tooMany := 2*len(leaving) > total
+	var refused []string
 	for _, id := range leaving {
+		record := d.records[id]
+		record.Guarded = record.Guarded || tooMany
 		// The last key stays whatever was accepted: an empty set is never published.
-		if slices.Contains(d.Policy.AcceptShrink, id) && len(accepted)+1 < total {
-			accepted = append(accepted, id)
-		} else {
-			refused = append(refused, id)
+		if (!record.Guarded || slices.Contains(d.Policy.AcceptShrink, id)) && len(allowed)+1 < total {
+			allowed = append(allowed, id)
+			continue
 		}
+		refused = append(refused, id)
+		d.records[id] = record
 	}
 	if len(refused) > 0 {
 		d.alarm(AlarmShrink, "", refused,
-			"%d of %d keys are due to leave at once; they stay until you accept it, if no token of theirs is in use: issuer-sync publish --accept-shrink %s",
-			len(leaving), total, strings.Join(refused, ","))
+			"of %d keys %d are due to leave, which were too many at once; they stay until you accept it, if no token of theirs is in use: issuer-sync publish --accept-shrink %s",
+			total, len(refused), strings.Join(refused, ","))
 	}
-	return accepted
+	return allowed
 }
 
 // lacking returns the origins that do not show a key which others of their

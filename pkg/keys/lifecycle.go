@@ -58,6 +58,9 @@ type Record struct {
 	Origins []string
 	// Absent is since when none of them shows it; zero while one does.
 	Absent time.Time
+	// Guarded says that the key was due to leave with too many others: it stays
+	// until an operator accepts that.
+	Guarded bool
 	// Revoked is when an operator took the key out.
 	Revoked time.Time
 }

@@ -173,7 +173,9 @@ func TestShrinkNeedsAWord(t *testing.T) {
 	l.policy.AcceptShrink = []string{keytest.Key(t, 1).ID}
 	l.round(hour, "A:3").want("2:retiring 3:active", keys.AlarmShrink)
 	l.policy.AcceptShrink = nil
-	l.round(hour, "A:3").want("3:active") // one of two is not more than half
+	l.round(hour, "A:3").want("2:retiring 3:active", keys.AlarmShrink) // nobody named it, though it is but one of two now
+	l.round(hour, "A:2,3").round(hour, "A:3").                         // it was in use again
+										round(48*hour, "A:3").want("3:active")
 }
 
 func TestTooManyKeys(t *testing.T) {
