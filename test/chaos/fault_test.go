@@ -44,9 +44,18 @@ func TestStoreFails(t *testing.T) {
 		})
 	}
 	running.Go(func() {
-		t.Run("stopped", func(t *testing.T) {
+		t.Run(string(down), func(t *testing.T) {
 			o := newOutage(t, stopped, keys)
-			f := fault{gone: true, begin: func() { o.hangUp(); stopped.Stop() }, end: func() { stopped.Start(t) }}
+			f := fault{mode: down, gone: true}
+			f.begin = func() {
+				o.proxy.set(down) // or Azurite would go on answering on open connections
+				o.hangUp()
+				stopped.Stop()
+			}
+			f.end = func() {
+				stopped.Start(t)
+				o.proxy.set(pass)
+			}
 			f.run(t, o)
 		})
 	})

@@ -26,6 +26,7 @@ const (
 	hang        mode = "no answer"              // until the mode changes or the client gives up
 	cut         mode = "answers cut off"        // amid the body, or before the status if there is none
 	loseWrites  mode = "writes without answers" // the store has them, the client never hears of it
+	down        mode = "stopped"                // what arrives is cut off and goes nowhere
 )
 
 // proxy stands between the daemon and Azurite, over HTTP, and breaks things.
@@ -127,6 +128,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	switch {
+	case m == down:
+		panic(http.ErrAbortHandler)
 	case m == tooMany:
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "too many requests", http.StatusTooManyRequests)
