@@ -14,6 +14,7 @@ import (
 //   - An error never removes a key. A key leaves only when every origin that
 //     ever showed it has answered without it, or has been gone, for the
 //     retention, and no such origin is failing just now.
+//   - A key that an origin signs with is in use, whoever shows it.
 //   - If more than half of the keys would leave at once, none of those leaves
 //     until the operator names it, or an origin has shown it again.
 //   - A key ID never changes its key: the known one stays, and of two new ones
@@ -24,20 +25,19 @@ import (
 //     alarm: relying parties may refuse its tokens.
 //   - The published set is never empty while a record that is not revoked is left.
 func Decide(s Situation) Decision {
-	d := decider{Situation: s, records: make(map[string]Record, len(s.Records)), shown: make(map[string][]string)}
+	d := decider{Situation: s, records: make(map[string]Record, len(s.Records)), shown: make(map[string][]string), clashes: make(map[string]bool)}
 	for _, record := range s.Records {
 		d.records[record.Key.ID] = record
 	}
 	d.adopt()
-	first := len(d.records) == 0
-	clashing := d.clashing()
+	first := s.First || len(d.records) == 0
+	d.findClashes()
 	for _, observation := range s.Observations {
 		for key := range observation.Keys.All() {
-			if !clashing[key.ID] {
-				d.see(observation.Origin, key, first)
-			}
+			d.see(observation.Origin, key, first)
 		}
 	}
+	d.noteSigners()
 	d.markAbsent()
 	d.confirm()
 	d.remove()
@@ -50,6 +50,7 @@ type decider struct {
 	Situation
 	records map[string]Record
 	shown   map[string][]string // the origins that show each key
+	clashes map[string]bool     // the IDs under which origins show different keys
 	alarms  []Alarm
 }
 
@@ -62,35 +63,39 @@ func (d *decider) adopt() {
 	}
 }
 
-// clashing returns the IDs under which origins show different keys of which
-// none is known: nobody can tell which is right.
-func (d *decider) clashing() map[string]bool {
-	clashing := make(map[string]bool)
-	first := make(map[string]Key)
+// findClashes finds the IDs under which origins show different keys. The known
+// one stays for as long as that lasts; of two new ones nobody can tell which is
+// right.
+func (d *decider) findClashes() {
+	right := make(map[string]Key)
+	for id, record := range d.records {
+		right[id] = record.Key
+	}
 	for _, observation := range d.Observations {
 		for key := range observation.Keys.All() {
-			other, seen := first[key.ID]
-			if _, known := d.records[key.ID]; known || seen && other.sameMaterial(key) {
+			other, seen := right[key.ID]
+			if !seen {
+				right[key.ID] = key
+			}
+			if !seen || other.sameMaterial(key) {
 				continue
 			}
-			if seen {
-				clashing[key.ID] = true
-				d.alarm(AlarmClash, observation.Origin, []string{key.ID},
-					"%s shows another key under ID %q than the origins before it; none of them is published: find out which API server signs with which", observation.Origin, key.ID)
+			d.clashes[key.ID] = true
+			outcome := "none of them is published"
+			if _, known := d.records[key.ID]; known {
+				outcome = "the known one stays"
 			}
-			first[key.ID] = key
+			d.alarm(AlarmClash, observation.Origin, []string{key.ID},
+				"%s shows another key under ID %q; %s: find out which API server signs with which", observation.Origin, key.ID, outcome)
 		}
 	}
-	return clashing
 }
 
 // see notes that an origin shows a key.
 func (d *decider) see(origin string, key Key, first bool) {
 	record, known := d.records[key.ID]
 	switch {
-	case known && !record.Key.sameMaterial(key):
-		d.alarm(AlarmClash, origin, []string{key.ID},
-			"%s shows another key under ID %q; the known one stays: find out which API server signs with it", origin, key.ID)
+	case d.clashes[key.ID] && (!known || !record.Key.sameMaterial(key)):
 		return
 	case known && !record.Revoked.IsZero():
 		d.alarm(AlarmRevoked, origin, []string{key.ID},
@@ -120,12 +125,28 @@ func (d *decider) published() (n int) {
 	return n
 }
 
+// noteSigners notes which keys are signed with. An API server may sign with a
+// key that it does not show; its tokens are in use all the same.
+func (d *decider) noteSigners() {
+	for _, id := range d.Signing {
+		record, known := d.records[id]
+		if !known {
+			continue
+		}
+		if record.Signs.IsZero() {
+			record.Signs = d.Now.Latest
+		}
+		record.Absent, record.Guarded = time.Time{}, false
+		d.records[id] = record
+	}
+}
+
 // markAbsent notes which keys no origin shows any more: each that ever did has
 // answered without the key, or is gone. It is enough to look when the last one
 // stops, which is when the retention begins.
 func (d *decider) markAbsent() {
 	for id, record := range d.records {
-		if len(d.shown[id]) == 0 && record.Absent.IsZero() && !d.unknown(record) {
+		if len(d.shown[id]) == 0 && len(d.signing(id)) == 0 && record.Absent.IsZero() && !d.unknown(record) {
 			record.Absent = d.Now.Latest
 			d.records[id] = record
 		}
@@ -133,8 +154,12 @@ func (d *decider) markAbsent() {
 }
 
 // unknown reports whether an origin that may still show the key could not be
-// asked: one that did before, or, while any look failed, one that is not listed.
+// asked: one that did before, or, while any look failed, one that is not listed;
+// or whether there is a dispute about it.
 func (d *decider) unknown(record Record) bool {
+	if d.clashes[record.Key.ID] {
+		return true
+	}
 	listed := make(map[string]bool)
 	var incomplete bool
 	for _, observation := range d.Observations {
@@ -198,7 +223,11 @@ func (d *decider) allowed(leaving []string) (allowed []string) {
 		refused = append(refused, id)
 		d.records[id] = record
 	}
-	if len(refused) > 0 {
+	switch {
+	case len(refused) > 0 && len(refused) == total:
+		d.alarm(AlarmShrink, "", refused,
+			"no source shows any of the %d published keys for longer than the retention; they stay, because an empty set is never published: give issuer-sync a source that shows the keys in use", total)
+	case len(refused) > 0:
 		d.alarm(AlarmShrink, "", refused,
 			"of %d keys %d are due to leave, which were too many at once; they stay until you accept it, if no token of theirs is in use: issuer-sync publish --accept-shrink %s",
 			total, len(refused), strings.Join(refused, ","))
@@ -264,10 +293,6 @@ func (d *decider) signers() {
 	for _, origin := range slices.Sorted(maps.Keys(d.Signing)) {
 		id := d.Signing[origin]
 		record, known := d.records[id]
-		if known && record.Signs.IsZero() {
-			record.Signs = d.Now.Latest
-			d.records[id] = record
-		}
 		phase, until := record.Phase(d.Now.Earliest, d.Policy)
 		switch {
 		case !known:
@@ -276,6 +301,8 @@ func (d *decider) signers() {
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which is not published everywhere yet: relying parties refuse its tokens until it is", origin, id)
 		case phase == Waiting:
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which not every relying party has seen before %s: go back to the old signing key until then, unless it is lost", origin, id, until.UTC().Format(time.RFC3339))
+		case phase != Revoked && len(d.shown[id]) == 0 && !d.unknown(record):
+			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which no API server accepts: its own tokens are refused; add the public key to --service-account-key-file, or let it sign with another", origin, id)
 		case phase == Revoked:
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with the revoked key %q: no relying party accepts its tokens; give it another signing key", origin, id)
 		}

@@ -164,6 +164,9 @@ type Situation struct {
 	Now Moment
 	// Records is the state that the last decision left; nil at the first publication.
 	Records []Record
+	// First says that the first publication is not over: not every origin has
+	// answered yet. It is implied while there are no records.
+	First bool
 	// Adopt are keys that were found published and that no record knows, to
 	// be taken over: from a store that is new, or all if the records were lost.
 	Adopt Set

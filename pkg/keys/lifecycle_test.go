@@ -377,3 +377,62 @@ func TestSigningIsRemembered(t *testing.T) {
 		t.Errorf("signs since %s; want %s", l.records[0].Signs, want)
 	}
 }
+
+// An API server that forgot the public half of the key that it signs with is
+// told of at once, and its key stays.
+func TestAKeyThatSignsStays(t *testing.T) {
+	l := newLife(t).round(0, "A:1,2,3")
+	signing := func(after time.Duration, n int) *life {
+		l.now = l.now.Add(after)
+		l.last = keys.Decide(keys.Situation{
+			Now: keys.At(l.now), Records: l.records, Observations: l.observations("A:1,3"), Held: l.held, Policy: l.policy,
+			Signing: map[string]string{"A": keytest.Key(t, n).ID},
+		})
+		l.records, l.held = l.last.Records, l.last.Publish
+		return l
+	}
+	signing(hour, 2).want("1:active 2:active 3:active", keys.AlarmSigner)
+	signing(1000*hour, 2).want("1:active 2:active 3:active", keys.AlarmSigner)
+	signing(hour, 1).want("1:active 2:retiring 3:active")
+	signing(47*hour, 2).want("1:active 2:active 3:active", keys.AlarmSigner) // it went back
+	signing(hour, 1).want("1:active 2:retiring 3:active")
+	signing(48*hour, 1).want("1:active 3:active")
+}
+
+// Who shows another key under a known ID does not get it by waiting.
+func TestAClashOustsNobody(t *testing.T) {
+	impostor := keytest.Key(t, 2)
+	impostor.ID = keytest.Key(t, 1).ID
+	set, err := keys.NewSet(impostor, keytest.Key(t, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLife(t).round(0, "A:1,3")
+	for range 3 {
+		l.now = l.now.Add(50 * hour)
+		l.last = keys.Decide(keys.Situation{
+			Now: keys.At(l.now), Records: l.records, Policy: l.policy, Observations: []keys.Observation{{Origin: "A", Keys: set}},
+		})
+		l.records = l.last.Records
+		l.want("1:active 3:active", keys.AlarmClash)
+	}
+}
+
+// An origin that answers late belongs to the first publication all the same.
+func TestTheFirstPublicationTakesAWhile(t *testing.T) {
+	l := newLife(t).round(0, "A:1 B:down")
+	l.last = keys.Decide(keys.Situation{
+		Now: keys.At(l.now), First: true, Records: l.records, Observations: l.observations("A:1 B:1,2"), Policy: l.policy,
+	})
+	l.want("1:active 2:active", keys.AlarmDivergence)
+}
+
+// The last key stays, whatever was accepted, and the alarm says what helps.
+func TestTheLastKeyStays(t *testing.T) {
+	l := newLife(t).round(0, "A:1").round(hour, "")
+	l.policy.AcceptShrink = []string{keytest.Key(t, 1).ID}
+	l.round(1000*hour, "").want("1:retiring", keys.AlarmShrink)
+	if text := l.last.Alarms[0].Text; !strings.Contains(text, "give issuer-sync a source") {
+		t.Errorf("the alarm says %q", text)
+	}
+}
