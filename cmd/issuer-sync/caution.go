@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
@@ -15,7 +17,15 @@ import (
 // cautions returns what is dangerous in an issuer's configuration, though it
 // may be meant.
 func (b builder) cautions(c issuerConfig) (all []keys.Alarm) {
+	stores := make(map[string]storeConfig)
 	for i, store := range c.Stores {
+		stores[fmt.Sprintf("stores[%d]", i)] = store
+	}
+	if c.State != nil {
+		stores["state"] = *c.State
+	}
+	for _, at := range slices.Sorted(maps.Keys(stores)) {
+		store := stores[at]
 		if store.AzureBlob == nil {
 			continue
 		}
@@ -26,7 +36,7 @@ func (b builder) cautions(c issuerConfig) (all []keys.Alarm) {
 		}
 		if b.ownTokenIssuer() == c.URL {
 			all = append(all, keys.Alarm{
-				Kind: publisher.AlarmOwnCredential, Origin: fmt.Sprintf("stores[%d]", i),
+				Kind: publisher.AlarmOwnCredential, Origin: at,
 				Text: fmt.Sprintf("this process writes to %s with a token of the issuer that it publishes there: the first publication is impossible, and after a bad one nobody could repair it; use another credential (sharedKey, sas, connectionString, or a managed identity) at least to begin with and for recovery", store.AzureBlob.URL),
 			})
 		}

@@ -35,6 +35,10 @@ func TestOwnCredentialIsACaution(t *testing.T) {
 				{Directory: &directoryConfig{Path: "www"}},
 				{AzureBlob: &azureBlobConfig{URL: "https://c.blob.core.windows.net/oidc", Credential: test.credential}},
 			}})
+			apart := b.cautions(issuerConfig{URL: test.issuer, State: &storeConfig{AzureBlob: &azureBlobConfig{Credential: test.credential}}})
+			if got := len(apart) == 1 && apart[0].Origin == "state"; got != test.want {
+				t.Errorf("with a state of its own: cautions %+v; want one: %t", apart, test.want)
+			}
 			if got := len(found) == 1; got != test.want || got && found[0].Kind != publisher.AlarmOwnCredential {
 				t.Errorf("cautions %+v; want one: %t", found, test.want)
 			}

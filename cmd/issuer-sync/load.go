@@ -58,6 +58,12 @@ func serverSettings() []setting {
 	}
 }
 
+// documentSettings are those of serverSettings that shape the documents, for
+// every command that may write them.
+func documentSettings() []setting {
+	return slices.DeleteFunc(serverSettings(), func(s setting) bool { return s.key != "serve.maxAge" })
+}
+
 func bindFlags(flags *pflag.FlagSet, settings []setting) {
 	for _, s := range settings {
 		usage := fmt.Sprintf("%s (%s)", s.usage, s.env())

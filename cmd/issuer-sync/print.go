@@ -31,7 +31,7 @@ func printRound(w io.Writer, round publisher.Round) {
 	for _, store := range round.Stores {
 		fmt.Fprintf(w, "  store   %s: %s\n", store.Store, storeOutcome(store))
 		if store.Repaired != "" {
-			fmt.Fprintf(w, "          repaired: somebody else changed it: %s\n", store.Repaired)
+			fmt.Fprintf(w, "          edited by somebody else: %s\n", store.Repaired)
 		}
 	}
 	if round.Outside != nil {

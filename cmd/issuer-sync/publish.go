@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,7 @@ With --dry-run nothing is written, and the exit code is 3 if anything would be.`
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; exit with 3 if anything would be written")
 	cmd.Flags().StringSliceVar(&acceptShrink, "accept-shrink", nil, "IDs of keys that may leave although more than half of the keys leave with them; only those whose retention is over do")
 	outputFlag(cmd, &output)
+	bindFlags(cmd.Flags(), documentSettings())
 	return cmd
 }
 
@@ -73,20 +75,23 @@ func configure(cmd *cobra.Command, lookup lookupFunc, output *string, b builder)
 
 // whyStays says why a key that may leave did not; "" if it did.
 func whyStays(rounds []publisher.Round, id string) string {
-	why := "no such key"
+	var known []string
+	left := false
 	for _, round := range rounds {
 		for _, key := range round.Keys {
+			known = append(known, key.ID)
 			if key.ID == id {
 				return fmt.Sprintf("it stays: it is %s; only keys whose retention is over leave, and never the last", key.Phase)
 			}
 		}
 		for _, store := range round.Stores {
-			if slices.Contains(store.Removed, id) {
-				why = ""
-			}
+			left = left || slices.Contains(store.Removed, id)
 		}
 	}
-	return why
+	if left {
+		return ""
+	}
+	return "no such key; want one of " + strings.Join(known, ", ")
 }
 
 func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun bool, output string, acceptShrink []string) error {
@@ -117,6 +122,7 @@ func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun b
 	for _, id := range acceptShrink {
 		if why := whyStays(rounds, id); why != "" {
 			fmt.Fprintf(cmd.ErrOrStderr(), "issuer-sync: --accept-shrink %s: %s\n", id, why)
+			code = exitFailed
 		}
 	}
 	if code != 0 {

@@ -109,7 +109,7 @@ func (d *daemon) elected(bool) {
 	}
 }
 
-// serve takes the documents that an issuer's first store holds.
+// serve takes the documents that an issuer's state says are published.
 func (d *daemon) serve(documents oidc.Documents) {
 	if d.handler != nil {
 		d.handler.Set(documents)
@@ -213,12 +213,13 @@ func (s *statusPage) record(round publisher.Round) {
 // ServeHTTP implements http.Handler.
 func (s *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	rounds := slices.Clone(s.rounds) // a slow reader must not hold up a round
+	s.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if len(s.rounds) == 0 {
+	if len(rounds) == 0 {
 		fmt.Fprintln(w, "no round has ended yet")
 	}
-	for _, round := range s.rounds {
+	for _, round := range rounds {
 		note := ""
 		if round.Following {
 			note = "another replica leads; this one serves what it publishes:"

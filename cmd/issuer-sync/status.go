@@ -51,6 +51,7 @@ API server shows it; it leaves once its tokens have expired), revoked (kept out)
 		},
 	}
 	outputFlag(cmd, &output)
+	bindFlags(cmd.Flags(), documentSettings())
 	return cmd
 }
 

@@ -26,6 +26,9 @@ func (c config) validate(check *checker) {
 		if wait := issuer.Keys.MinimumWait; wait >= time.Second && wait < c.Serve.MaxAge && c.Serve.MaxAge <= maxMaxAge {
 			check.fault(at+".keys.minimumWait", "%s; want at least serve.maxAge, %s: caches may not know the key before", wait, c.Serve.MaxAge)
 		}
+		if retention := issuer.Keys.Retention; retention >= time.Minute && retention < c.Serve.MaxAge && c.Serve.MaxAge <= maxMaxAge {
+			check.fault(at+".keys.retention", "%s; want more than serve.maxAge, %s: the longest life of a token, 5 minutes of skew, and that", retention, c.Serve.MaxAge)
+		}
 		if len(issuer.Stores) == 0 && c.Serve.Address == "" {
 			check.fault(at+".stores", "there is none, and serve.address is empty: the documents would go nowhere")
 		}

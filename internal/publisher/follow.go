@@ -25,6 +25,7 @@ func (p *Publisher) follow(ctx context.Context, round *Round) {
 		round.fault("state", err)
 		return
 	}
+	p.stateChanged = remembered.Changed
 	all := p.statuses(remembered)
 	round.keys(all)
 	for _, status := range all {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,8 @@ type inquiry struct {
 	// asked is when the answer was last asked for, at the earliest: what it
 	// says of the keys is not known to be so any later.
 	asked time.Time
+	// answered is when the last answer was asked for.
+	answered time.Time
 	// changed says that the source is worth another look, even if it failed a moment ago.
 	changed atomic.Bool
 	// signed is when the signing keys were last looked at.
@@ -60,21 +63,21 @@ func (q *inquiry) begin(ctx context.Context, now keys.Moment, late func()) {
 	q.call.begin(func() answer {
 		ctx, cancel := context.WithTimeout(ctx, gatherTimeout)
 		defer cancel()
-		signing := make(chan map[string]string, 1)
 		issuer := make(chan string, 1)
+		signing := make(chan map[string]string, 1)
 		go func() { issuer <- issuerOf(ctx, q.source, before.issuer) }()
-		go func() {
-			if lookAtSigning {
-				signing <- signingOf(ctx, q.source)
-			} else {
-				signing <- before.signing
-			}
-		}()
-		a := answer{observations: q.source.Observe(ctx), issuer: <-issuer, signing: <-signing}
-		if !lookAtSigning {
-			a.signing = stillShown(a.signing, a.observations)
+		if lookAtSigning {
+			go func() { signing <- signingOf(ctx, q.source) }()
 		}
-		return a
+		observations := q.source.Observe(ctx)
+		switch {
+		case lookAtSigning:
+		case allShown(before.signing, observations):
+			signing <- before.signing
+		default: // what was learnt then may not be so any more
+			signing <- signingOf(ctx, q.source)
+		}
+		return answer{observations: observations, issuer: <-issuer, signing: <-signing}
 	}, late)
 }
 
@@ -90,16 +93,16 @@ func issuerOf(ctx context.Context, source Source, before string) string {
 	return before
 }
 
-// stillShown leaves out what was learnt before of origins that no longer show
-// the key: they sign with another one by now.
-func stillShown(signing map[string]string, observations []keys.Observation) map[string]string {
-	still := maps.Clone(signing)
+// allShown reports whether every origin still shows the key that it was seen to
+// sign with.
+func allShown(signing map[string]string, observations []keys.Observation) bool {
 	for _, observation := range observations {
-		if _, shown := observation.Keys.Key(still[observation.Origin]); !shown {
-			delete(still, observation.Origin)
+		id, known := signing[observation.Origin]
+		if _, shown := observation.Keys.Key(id); known && !shown {
+			return false
 		}
 	}
-	return still
+	return true
 }
 
 func signingOf(ctx context.Context, source Source) map[string]string {
@@ -112,14 +115,14 @@ func signingOf(ctx context.Context, source Source) map[string]string {
 // errLate stands for the answer of one that is still being asked.
 var errLate = errors.New("no answer yet")
 
-// await returns the source's answer; if it was not asked, the last one, and if
-// it takes longer than the others should wait, the last one as failures.
+// await returns the source's answer; if it was not asked, or takes longer than
+// the others should wait, the last one.
 func (q *inquiry) await(patience <-chan struct{}) answer {
 	if !q.call.running {
 		return q.last
 	}
 	if a, ok := q.call.await(patience); ok {
-		q.last = a
+		q.last, q.answered = a, q.asked
 		var err error
 		for _, observation := range a.observations {
 			if observation.Err != nil {
@@ -131,9 +134,10 @@ func (q *inquiry) await(patience <-chan struct{}) answer {
 		q.backoff.note(err, q.interval)
 		return a
 	}
-	late := answer{issuer: q.last.issuer, signing: q.last.signing}
-	for _, observation := range q.last.observations {
-		late.observations = append(late.observations, keys.Observation{Origin: observation.Origin, Group: observation.Group, Err: errLate})
+	late := q.last
+	late.observations = slices.Clone(late.observations)
+	for i := range late.observations {
+		late.observations[i].Partial = true // nobody knows what there is by now
 	}
 	if len(late.observations) == 0 {
 		late.observations = []keys.Observation{{Origin: q.name, Err: errLate}}
@@ -163,11 +167,11 @@ func (p *Publisher) gather(patience <-chan struct{}, round *Round) gathered {
 	var g gathered
 	for _, q := range p.inquiries {
 		a := q.await(patience)
-		if q.changed.Load() { // while it was being asked
+		if !q.call.running && q.changed.Load() { // while it was being asked
 			p.Notify()
 		}
-		if g.asked.IsZero() || q.asked.Before(g.asked) {
-			g.asked = q.asked
+		if asked := q.answered; !asked.IsZero() && (g.asked.IsZero() || asked.Before(g.asked)) {
+			g.asked = asked
 		}
 		g.names = append(g.names, q.name)
 		g.answers = append(g.answers, a)
@@ -176,6 +180,18 @@ func (p *Publisher) gather(patience <-chan struct{}, round *Round) gathered {
 		}
 	}
 	return g
+}
+
+// noKeys says why there is nothing to publish.
+func (g gathered) noKeys() error {
+	for _, a := range g.answers {
+		for _, observation := range a.observations {
+			if errors.Is(observation.Err, errLate) {
+				return fmt.Errorf("%s: %w", observation.Origin, errLate)
+			}
+		}
+	}
+	return errNoKeys
 }
 
 // signing joins what is known of the signing keys.

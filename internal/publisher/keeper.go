@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/issuer-sync/issuer-sync/internal/state"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
@@ -33,6 +34,10 @@ type keeper struct {
 	// was last found to hold; empty if it was not yet.
 	confirmed string
 	written   time.Time // when something was last written
+	// stray is a state that was in the store though another one is for it;
+	// strayKnown says that it was looked for. keepsState: this is the one for it.
+	stray                  *stray
+	strayKnown, keepsState bool
 }
 
 // outcome is how a look at the store, or a writing to it, ended.
@@ -43,6 +48,7 @@ type outcome struct {
 	// confirmed and republished are what a writing achieved; see keeper.
 	confirmed   string
 	republished bool
+	stray       *stray // of the first look
 }
 
 // projection is the documents of one state.
@@ -60,11 +66,14 @@ func (k *keeper) look(ctx context.Context, late func()) {
 	if !k.backoff.due() {
 		return
 	}
-	k.call.begin(func() outcome {
+	known := k.strayKnown || k.keepsState
+	k.call.begin(func() (o outcome) {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
-		holding, err := k.hold(ctx)
-		return outcome{holding: holding, err: err}
+		if o.holding, o.err = k.hold(ctx); o.err == nil && !known {
+			o.stray, o.err = findStray(ctx, k.Store, k.issuer)
+		}
+		return o
 	}, late)
 }
 
@@ -129,7 +138,9 @@ func (k *keeper) await(patience <-chan struct{}) (written []string, ok bool) {
 		k.last.err = errLate // what it held before is no longer sure
 		return nil, false
 	}
-	k.last = o
+	if k.last = o; o.err == nil && !k.strayKnown {
+		k.strayKnown, k.stray = true, o.stray
+	}
 	if o.err != nil || o.republished {
 		k.backoff.note(o.err, k.interval)
 	} else {
@@ -150,7 +161,7 @@ func (k *keeper) await(patience <-chan struct{}) (written []string, ok bool) {
 // fault is why nothing is known of the store, or why it could not be written.
 func (k *keeper) fault() error {
 	if k.backoff.asked && !k.backoff.due() {
-		return fmt.Errorf("left alone until %s, as it asked: %w", k.backoff.until.UTC().Format(time.TimeOnly), k.last.err)
+		return fmt.Errorf("left alone for a while, as it asked: %w", k.last.err)
 	}
 	return k.last.err
 }
@@ -171,7 +182,7 @@ func (k *keeper) follow(d decided) {
 // projection it held before; "" if nothing. At the first look nobody can tell
 // a crash between state and documents from an edit, so that only what this
 // program would never have left behind counts.
-func (k *keeper) edits(current projection) string {
+func (k *keeper) edits(current projection, remembered state.State) string {
 	if k.last.err != nil || k.confirmed != "" && k.confirmed != current.state {
 		return "" // unknown, or the state moved, and the documents follow
 	}
@@ -180,8 +191,12 @@ func (k *keeper) edits(current projection) string {
 	for _, fault := range k.last.holding.Damage {
 		found = append(found, fault.Error())
 	}
-	if foreign := held.Without(wanted); foreign.Len() > 0 {
-		found = append(found, "unknown keys "+strings.Join(foreign.IDs(), ", "))
+	foreign := held.Without(wanted).IDs()
+	if k.confirmed == "" { // a removal or revocation may not have come to its end here
+		foreign = slices.DeleteFunc(foreign, remembered.Had)
+	}
+	if len(foreign) > 0 {
+		found = append(found, "unknown keys "+strings.Join(foreign, ", "))
 	}
 	if both := held.Without(held.Without(wanted)); both.Len() > 0 && !both.Equal(wanted.Without(wanted.Without(held))) {
 		found = append(found, "a key was altered")
@@ -200,8 +215,8 @@ func (k *keeper) edits(current projection) string {
 
 // held joins what all stores hold for good: nothing if one of them is not known,
 // or if a writer that decided before this state may yet overwrite it.
-func held(keepers []*keeper, state string) keys.Set {
-	if slices.ContainsFunc(keepers, func(k *keeper) bool { return k.last.err != nil || k.fenced != state }) {
+func held(keepers []*keeper, rendered string) keys.Set {
+	if slices.ContainsFunc(keepers, func(k *keeper) bool { return k.last.err != nil || k.fenced != rendered }) {
 		return keys.Set{}
 	}
 	all := keepers[0].last.holding.Keys

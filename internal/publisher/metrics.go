@@ -22,11 +22,14 @@ type Metrics struct {
 	writes     *prometheus.CounterVec
 	results    *prometheus.CounterVec
 	alarms     *prometheus.GaugeVec
+	events     *prometheus.CounterVec
 	problems   *prometheus.GaugeVec
 	outside    *prometheus.GaugeVec
 
-	mu      sync.Mutex                 // guards origins
+	start   time.Time
+	mu      sync.Mutex                 // guards what follows
 	origins map[string]map[string]bool // those that have a series, by issuer
+	stores  map[string]bool            // those that have a series
 }
 
 // NewMetrics registers the metrics with the registry.
@@ -38,7 +41,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "issuer_sync", Name: name, Help: help}, append([]string{"issuer"}, labels...))
 	}
 	m := &Metrics{
+		start:   time.Now(),
 		origins: make(map[string]map[string]bool),
+		stores:  make(map[string]bool),
 		rounds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "issuer_sync", Name: "round_duration_seconds", Help: "Time that rounds took, by whether all went well.",
 			Buckets: []float64{0.01, 0.05, 0.25, 1, 5, 20, 60},
@@ -51,10 +56,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		writes:     counter("store_writes_total", "Objects written.", "store"),
 		results:    counter("store_rounds_total", "Rounds, by how they went at the store: unchanged, written, throttled, timeout, conflict, error.", "store", "reason"),
 		alarms:     gauge("alarms", "Alarms that hold now, by kind.", "kind"),
+		events:     counter("alarm_events_total", "Alarms that were over as soon as they were dealt with, by kind.", "kind"),
 		problems:   gauge("problems", "Things that are wrong now; status and log name them."),
 		outside:    gauge("outside_view_ok", "1 if a relying party finds no fault with the public documents, else 0."),
 	}
-	registry.MustRegister(m.rounds, m.keys, m.next, m.leads, m.sourceGood, m.storeGood, m.writes, m.results, m.alarms, m.problems, m.outside)
+	registry.MustRegister(m.rounds, m.keys, m.next, m.leads, m.sourceGood, m.storeGood, m.writes, m.results, m.alarms, m.events, m.problems, m.outside)
 	return m
 }
 
@@ -82,13 +88,25 @@ func (m *Metrics) record(round Round, took time.Duration) {
 			result = "unchanged"
 		}
 		m.results.WithLabelValues(round.Issuer, store.Store, result).Inc()
-		if store.Error == "" && len(round.Faults) == 0 {
-			m.storeGood.WithLabelValues(round.Issuer, store.Store).SetToCurrentTime()
-		}
+		m.recordStoreGood(round, store)
 	}
 	if round.Outside != nil {
 		m.recordOutside(*round.Outside)
 	}
+}
+
+// recordStoreGood has a series for a store that never worked, too: since the start.
+func (m *Metrics) recordStoreGood(round Round, store StoreResult) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	subject := round.Issuer + " " + store.Store
+	switch {
+	case store.Error == "" && len(round.Faults) == 0:
+		m.storeGood.WithLabelValues(round.Issuer, store.Store).SetToCurrentTime()
+	case !m.stores[subject]:
+		m.storeGood.WithLabelValues(round.Issuer, store.Store).Set(float64(m.start.Unix()))
+	}
+	m.stores[subject] = true
 }
 
 // recordSources has no series for origins that are gone: their age would grow
@@ -101,10 +119,12 @@ func (m *Metrics) recordSources(round Round) {
 	defer m.mu.Unlock()
 	before, now := m.origins[round.Issuer], make(map[string]bool)
 	for _, source := range round.Sources {
-		if source.Error == "" {
-			m.sourceGood.WithLabelValues(round.Issuer, source.Origin).SetToCurrentTime()
+		last := source.LastGood
+		if last.IsZero() { // what never answered has an age too
+			last = m.start
 		}
-		now[source.Origin] = source.Error == "" || before[source.Origin]
+		m.sourceGood.WithLabelValues(round.Issuer, source.Origin).Set(float64(last.UnixMilli()) / 1000)
+		now[source.Origin] = true
 	}
 	for origin := range before {
 		if _, still := now[origin]; !still {
@@ -148,6 +168,12 @@ func (m *Metrics) recordAlarms(round Round) {
 		AlarmAdopted, AlarmForeignEdit, AlarmIssuerDrift, AlarmOwnCredential,
 	} {
 		m.alarms.WithLabelValues(round.Issuer, string(kind)).Set(float64(count[kind]))
+	}
+	for _, kind := range []keys.AlarmKind{AlarmAdopted, AlarmForeignEdit} {
+		m.events.WithLabelValues(round.Issuer, string(kind)).Add(0)
+	}
+	for _, event := range round.events {
+		m.events.WithLabelValues(round.Issuer, string(event.Kind)).Inc()
 	}
 }
 

@@ -18,7 +18,7 @@ type snapshot struct {
 
 // note takes the snapshot after a round.
 func (p *Publisher) note() {
-	s := snapshot{keys: p.served}
+	s := snapshot{keys: p.served, written: p.stateChanged}
 	for _, k := range p.keepers {
 		if k.written.After(s.written) {
 			s.written = k.written

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
+	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 )
 
@@ -51,7 +52,7 @@ func TestAPausedWriterIsOvertakenByARevocation(t *testing.T) {
 			r.gate.open(func(s step) error {
 				if s.call == call && !s.done {
 					reached = true
-					if round, err := r.q.Revoke(t.Context(), keytest.Key(t, 3).ID); err != nil || round.Stores[0].Error != "" {
+					if round, err := r.q.Revoke(t.Context(), publisher.Revocation{ID: keytest.Key(t, 3).ID}); err != nil || round.Stores[0].Error != "" {
 						t.Errorf("%s: revoking: %v, %+v", r.during, err, round.Stores)
 					}
 					r.ban(3)

@@ -20,6 +20,7 @@ type problems struct {
 	log    *slog.Logger
 	issuer string
 	event  func(reason, note string, warning bool)
+	leads  func() bool
 
 	mu              sync.Mutex // guards what follows
 	rounds, outside map[string]string
@@ -83,8 +84,9 @@ func (p *problems) transition(key KeyResult, known bool, before keys.Phase) {
 	p.tell(reasonOf(key.Phase), note, false)
 }
 
+// tell records an Event, if this process leads: one of all replicas is enough.
 func (p *problems) tell(reason, note string, warning bool) {
-	if p.event != nil {
+	if p.event != nil && (p.leads == nil || p.leads()) {
 		p.event(reason, note, warning)
 	}
 }

@@ -50,12 +50,12 @@ func TestProblemsAreToldOnce(t *testing.T) {
 		"a foreign key": {
 			begin: func(t *testing.T, b *bench) { b.edit(t, jwks(t, 1, 2)) },
 			end:   func(*testing.T, *bench) {},
-			want:  []string{`level=WARN msg=problem subject="alarm foreign-edit of store one" err="store one does not hold what was published: unknown keys`, `level=INFO msg="problem is over" subject="alarm foreign-edit of store one"`},
+			want:  []string{`level=WARN msg=problem subject="alarm foreign-edit of store one" err="store one did not hold what was published: unknown keys`, `level=INFO msg="problem is over" subject="alarm foreign-edit of store one"`},
 		},
 		"an edit": {
 			begin: func(t *testing.T, b *bench) { b.edit(t, []byte(skippedKey)) },
 			end:   func(*testing.T, *bench) {},
-			want:  []string{`level=WARN msg=problem subject="alarm foreign-edit of store one" err="store one does not hold what was published: `, `level=INFO msg="problem is over" subject="alarm foreign-edit of store one"`},
+			want:  []string{`level=WARN msg=problem subject="alarm foreign-edit of store one" err="store one did not hold what was published: `, `level=INFO msg="problem is over" subject="alarm foreign-edit of store one"`},
 		},
 		"the outside fails": {
 			begin: func(_ *testing.T, b *bench) { b.outside.Store(true) },

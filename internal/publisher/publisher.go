@@ -107,6 +107,7 @@ type Publisher struct {
 	outside      atomic.Pointer[oidc.Report] // the last look of Run
 	problems     problems
 	changed      chan struct{} // says that a round is due
+	stateChanged time.Time     // when the published keys last changed, as the state has it
 }
 
 // New returns a publisher that has done nothing yet.
@@ -117,7 +118,7 @@ func New(config Config) *Publisher {
 	}
 	p := &Publisher{
 		config: config, watch: newWatch(config.Clock), state: config.State,
-		problems: problems{log: config.Log, issuer: config.Issuer.String(), event: config.Event}, changed: make(chan struct{}, 1),
+		problems: problems{log: config.Log, issuer: config.Issuer.String(), event: config.Event, leads: config.Leads}, changed: make(chan struct{}, 1),
 	}
 	p.current.Store(new(snapshot))
 	for i, source := range config.Sources {
@@ -129,6 +130,7 @@ func New(config Config) *Publisher {
 	p.stateBackoff = new(backoff)
 	if p.state == nil {
 		p.state, p.stateBackoff = config.Stores[0].Store, &p.keepers[0].backoff
+		p.keepers[0].keepsState = true
 	}
 	return p
 }
@@ -162,7 +164,7 @@ func (p *Publisher) Load(ctx context.Context) error {
 }
 
 // published returns the keys that the state has, or if it tells nothing, those
-// of the first store.
+// of the first store that has any.
 func (p *Publisher) published(ctx context.Context) (keys.Set, error) {
 	remembered, _, stateErr := state.Read(ctx, p.state)
 	if stateErr == nil && remembered.Issuer == p.config.Issuer.String() {
@@ -171,14 +173,19 @@ func (p *Publisher) published(ctx context.Context) (keys.Set, error) {
 	if stateErr == nil {
 		stateErr = errForeignState(remembered.Issuer, p.config.Issuer.String())
 	}
-	holding, err := p.keepers[0].hold(ctx)
-	if err != nil {
-		return keys.Set{}, errors.Join(stateErr, err)
-	}
-	if errors.Is(stateErr, oidc.ErrNotFound) {
+	if errors.Is(stateErr, oidc.ErrNotFound) || errors.Is(stateErr, state.ErrMoved) {
 		stateErr = nil
 	}
-	return holding.Keys, stateErr
+	for _, k := range p.keepers {
+		holding, err := k.hold(ctx)
+		if err == nil && holding.Keys.Len() > 0 {
+			return holding.Keys, stateErr
+		}
+		if err != nil {
+			stateErr = errors.Join(stateErr, fmt.Errorf("store %q: %w", k.Name, err))
+		}
+	}
+	return keys.Set{}, stateErr
 }
 
 // Round does one round, the look from outside included, and reports it. What

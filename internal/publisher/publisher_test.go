@@ -469,7 +469,7 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 		b.Round(t.Context())
 		b.store.fail(nil)
 		time.Sleep(89 * time.Second)
-		if err := b.Round(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "left alone until") {
+		if err := b.Round(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "left alone for a while") {
 			t.Errorf("after 89 s of 90: %v", err)
 		}
 		time.Sleep(time.Second)

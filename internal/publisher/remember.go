@@ -45,38 +45,47 @@ func (p *Publisher) decide(ctx context.Context, g gathered, round *Round, plan b
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for range conflictTries {
-		remembered, version, err := p.recall(ctx)
-		if err != nil {
-			return decided{}, err
-		}
-		findings := new(findings)
-		before, err := remembered.Render()
-		if err != nil {
-			return decided{}, err
-		}
-		next, decision := p.next(remembered, string(before), g, findings)
-		if len(decision.Records) == 0 {
-			return decided{}, errNoKeys
-		}
-		outcome, err := p.compare(remembered.State, string(before), next)
-		if err == nil && outcome.moved && !plan {
-			err = p.remember(ctx, next, version)
-		}
+		outcome, err := p.decideOnce(ctx, g, round, plan)
 		if errors.Is(err, oidc.ErrConflict) {
 			continue
 		}
-		if err != nil {
-			return decided{}, err
-		}
-		if p.config.State != nil {
+		if err == nil && p.config.State != nil {
 			p.stateBackoff.note(nil, p.config.Interval)
 		}
-		round.decided(decision, *findings)
-		round.StateMissing = round.StateMissing || remembered.lost != nil
-		round.StateWritten = round.StateWritten || outcome.moved || plan && outcome.unconfirmed
-		return outcome, nil
+		return outcome, err
 	}
 	return decided{}, fmt.Errorf("writing the state: %w", oidc.ErrConflict)
+}
+
+// decideOnce is decide without another try after a conflict.
+func (p *Publisher) decideOnce(ctx context.Context, g gathered, round *Round, plan bool) (decided, error) {
+	remembered, version, err := p.recall(ctx, plan)
+	if err != nil {
+		return decided{}, err
+	}
+	before, err := remembered.Render()
+	if err != nil {
+		return decided{}, err
+	}
+	findings := new(findings)
+	next, decision := p.next(remembered, string(before), g, findings)
+	if len(decision.Records) == 0 {
+		return decided{}, g.noKeys()
+	}
+	outcome, err := p.compare(remembered.State, string(before), next)
+	if err == nil && outcome.moved && !plan {
+		err = p.remember(ctx, next, version)
+	}
+	if err != nil {
+		return decided{}, err
+	}
+	if !plan {
+		p.stateChanged = next.Changed
+	}
+	round.decided(decision, *findings)
+	round.StateMissing = round.StateMissing || remembered.lost != nil
+	round.StateWritten = round.StateWritten || outcome.moved || plan && outcome.unconfirmed
+	return outcome, nil
 }
 
 // recalled is the state as it was read.
@@ -85,11 +94,13 @@ type recalled struct {
 	// lost says why there is none although something may be published; nil if
 	// there is one, or none is to be expected.
 	lost error
+	// from is where the state was found instead of in its store; nil if it was there.
+	from *keeper
 }
 
 // recall reads the state. One that is absent or damaged is replaced by an empty
 // one.
-func (p *Publisher) recall(ctx context.Context) (recalled, oidc.Version, error) {
+func (p *Publisher) recall(ctx context.Context, plan bool) (recalled, oidc.Version, error) {
 	if err := p.stateFault(); err != nil {
 		return recalled{}, "", err
 	}
@@ -99,18 +110,20 @@ func (p *Publisher) recall(ctx context.Context) (recalled, oidc.Version, error) 
 	} else {
 		p.stateBackoff.answered()
 	}
+	ours := recalled{State: remembered}
 	empty := state.State{Issuer: p.config.Issuer.String()}
 	switch {
-	case errors.Is(err, oidc.ErrNotFound):
-		return recalled{empty, errMissing}, "", nil
+	case errors.Is(err, oidc.ErrNotFound), errors.Is(err, state.ErrMoved):
+		ours = recalled{State: empty, lost: errMissing}
 	case errors.Is(err, state.ErrDamaged):
-		return recalled{empty, err}, version, nil
+		ours = recalled{State: empty, lost: err}
 	case err != nil:
 		return recalled{}, "", err
 	case remembered.Issuer != p.config.Issuer.String():
 		return recalled{}, "", errForeignState(remembered.Issuer, p.config.Issuer.String())
 	}
-	return recalled{State: remembered}, version, nil
+	ours, err = p.settleStrays(ctx, ours, plan)
+	return ours, version, err
 }
 
 // remember writes the state, unless the process was stopped for so long since it
@@ -136,7 +149,7 @@ func (p *Publisher) stateFailed(err error) {
 }
 
 func ignoreDamage(err error) error {
-	if errors.Is(err, oidc.ErrNotFound) || errors.Is(err, state.ErrDamaged) {
+	if errors.Is(err, oidc.ErrNotFound) || errors.Is(err, state.ErrDamaged) || errors.Is(err, state.ErrMoved) {
 		return nil
 	}
 	return err
@@ -148,7 +161,7 @@ func (p *Publisher) stateFault() error {
 		return fmt.Errorf("the state is in store %q: %w", first.Name, first.fault())
 	}
 	if !p.stateBackoff.due() {
-		return fmt.Errorf("the state could not be read or written a moment ago; trying again at %s", p.stateBackoff.until.UTC().Format("15:04:05"))
+		return errors.New("the state could not be read or written a moment ago, and is left alone for a while")
 	}
 	return nil
 }
@@ -170,12 +183,37 @@ func (p *Publisher) next(remembered recalled, before string, g gathered, found *
 	observations, matched := p.checkDrift(remembered.State, g, found)
 	adopt, stores := p.adopt(remembered, found)
 	p.checkEdits(remembered.State, before, found)
+	now := g.now(p.watch.now())
 	decision := keys.Decide(keys.Situation{
-		Now: g.now(p.watch.now()), Records: remembered.Records, Adopt: adopt,
+		Now: now, First: firstPublication(remembered.State, now), Records: remembered.Records, Adopt: adopt,
 		Observations: observations, Signing: g.signing(), Held: held(p.keepers, before), Policy: p.config.Policy,
 	})
 	found.alarms = append(found.alarms, decision.Alarms...)
-	return remembered.With(decision.Records, stores, matched), decision
+	if remembered.from != nil {
+		found.warnings = append(found.warnings, fmt.Sprintf("took over the state that was in store %s", remembered.from.Name))
+	}
+	next := remembered.With(decision.Records, stores, matched)
+	next.Settled = remembered.Settled || remembered.lost != nil && adopt.Len() > 0 || !slices.ContainsFunc(observations, incomplete)
+	return next.Since(remembered.State, now.Latest), decision
+}
+
+func incomplete(o keys.Observation) bool { return o.Err != nil || o.Partial }
+
+// firstWindow bounds the first publication where an origin never answers.
+const firstWindow = 10 * time.Minute
+
+// firstPublication reports whether the first publication has begun and still
+// waits for origins: what they show may sign already.
+func firstPublication(remembered state.State, now keys.Moment) bool {
+	if remembered.Settled || len(remembered.Records) == 0 {
+		return false // over, or not begun
+	}
+	for _, record := range remembered.Records {
+		if now.Latest.Sub(record.Seen) > firstWindow {
+			return false
+		}
+	}
+	return true
 }
 
 // checkDrift looks whether the clusters sign with a configured issuer. Until
@@ -251,13 +289,13 @@ func (p *Publisher) checkEdits(remembered state.State, rendered string, found *f
 		if !remembered.Knows(k.Name) {
 			continue
 		}
-		edits := k.edits(current)
+		edits := k.edits(current, remembered)
 		if edits == "" {
 			continue
 		}
 		found.repaired[k.Name] = edits
 		found.events = append(found.events, keys.Alarm{Kind: AlarmForeignEdit, Origin: "store " + k.Name, Text: fmt.Sprintf(
-			"store %s does not hold what was published: %s; it is repaired: find out who else may write to it", k.Name, edits)})
+			"store %s did not hold what was published: %s; every round puts that right: find out who else may write to it", k.Name, edits)})
 	}
 }
 

@@ -5,17 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/issuer-sync/issuer-sync/internal/state"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
-// Revoke takes the key with the given ID out of the published documents at
-// once, and keeps it out while any source shows it. A key that is revoked
-// already is published nowhere once more. The sources are not asked. The error
-// says why nothing was decided; what went wrong at the stores is in the report.
-func (p *Publisher) Revoke(ctx context.Context, id string) (Round, error) {
+// Revocation is what [Publisher.Revoke] does.
+type Revocation struct {
+	// ID is the key's.
+	ID string
+	// Undo takes a revocation back: the key is what it would be without.
+	Undo bool
+}
+
+// CheckRevoke returns why [Publisher.Revoke] would refuse, or nil.
+func (p *Publisher) CheckRevoke(ctx context.Context, r Revocation) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	remembered, _, err := p.recallForRevoke(ctx)
+	if err == nil {
+		_, err = withRevoked(remembered, r, p.watch.now())
+	}
+	return err
+}
+
+// Revoke takes a key out of the published documents at once, and keeps it out
+// while any source shows it; or takes that back. A key that is revoked already is taken out once more. The
+// sources are not asked. The error says why nothing was decided; what went
+// wrong at the stores is in the report.
+func (p *Publisher) Revoke(ctx context.Context, r Revocation) (Round, error) {
 	round := Round{Issuer: p.config.Issuer.String(), Time: p.watch.now().Latest, Stores: make([]StoreResult, len(p.keepers))}
 	defer p.note()
 	for _, k := range p.keepers {
@@ -24,7 +44,7 @@ func (p *Publisher) Revoke(ctx context.Context, id string) (Round, error) {
 	waiting, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	p.await(waiting.Done(), &round)
-	remembered, err := p.revoke(ctx, id)
+	remembered, err := p.revoke(ctx, r)
 	if err != nil {
 		return round, err
 	}
@@ -44,21 +64,27 @@ func (p *Publisher) Revoke(ctx context.Context, id string) (Round, error) {
 	return round, nil
 }
 
+func (p *Publisher) recallForRevoke(ctx context.Context) (state.State, oidc.Version, error) {
+	remembered, version, err := state.Read(ctx, p.state)
+	switch {
+	case errors.Is(err, oidc.ErrNotFound), errors.Is(err, state.ErrDamaged), errors.Is(err, state.ErrMoved):
+		return state.State{}, "", fmt.Errorf("%w; publish first, which takes over what is published", err)
+	case err == nil && remembered.Issuer != p.config.Issuer.String():
+		return state.State{}, "", errForeignState(remembered.Issuer, p.config.Issuer.String())
+	}
+	return remembered, version, err
+}
+
 // revoke moves the state.
-func (p *Publisher) revoke(ctx context.Context, id string) (state.State, error) {
+func (p *Publisher) revoke(ctx context.Context, r Revocation) (state.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for range conflictTries {
-		remembered, version, err := state.Read(ctx, p.state)
-		switch {
-		case errors.Is(err, oidc.ErrNotFound), errors.Is(err, state.ErrDamaged):
-			return state.State{}, fmt.Errorf("%w; publish first, which takes over what is published", err)
-		case err != nil:
+		remembered, version, err := p.recallForRevoke(ctx)
+		if err != nil {
 			return state.State{}, err
-		case remembered.Issuer != p.config.Issuer.String():
-			return state.State{}, errForeignState(remembered.Issuer, p.config.Issuer.String())
 		}
-		revoked, err := withRevoked(remembered, id, p.watch.now())
+		revoked, err := withRevoked(remembered, r, p.watch.now())
 		if err != nil {
 			return state.State{}, err
 		}
@@ -72,24 +98,29 @@ func (p *Publisher) revoke(ctx context.Context, id string) (state.State, error) 
 	return state.State{}, fmt.Errorf("writing the state: %w", oidc.ErrConflict)
 }
 
-func withRevoked(remembered state.State, id string, now keys.Moment) (state.State, error) {
+func withRevoked(remembered state.State, r Revocation, now keys.Moment) (state.State, error) {
 	records, known := make([]keys.Record, 0, len(remembered.Records)), []string{}
 	found := false
 	for _, record := range remembered.Records {
 		known = append(known, record.Key.ID)
-		if record.Key.ID == id {
+		if record.Key.ID == r.ID {
 			found = true
-			if record.Revoked.IsZero() {
+			switch {
+			case r.Undo && record.Revoked.IsZero():
+				return state.State{}, fmt.Errorf("key %q is not revoked", r.ID)
+			case r.Undo:
+				record.Revoked = time.Time{}
+			case record.Revoked.IsZero():
 				record.Revoked = now.Latest
 			}
 		}
 		records = append(records, record)
 	}
 	if !found {
-		return state.State{}, fmt.Errorf("key %q is not known; want one of %s", id, strings.Join(known, ", "))
+		return state.State{}, fmt.Errorf("key %q is not known; want one of %s", r.ID, strings.Join(known, ", "))
 	}
 	if keys.Published(records).Len() == 0 {
-		return state.State{}, fmt.Errorf("key %q is the last one: without it nothing could be published and every token would be refused at an unknown time; add a new key to the API servers first, and let them sign with it", id)
+		return state.State{}, fmt.Errorf("key %q is the last one: without it nothing could be published and every token would be refused at an unknown time; add a new key to the API servers first, and let them sign with it", r.ID)
 	}
-	return remembered.With(records, nil, nil), nil
+	return remembered.With(records, nil, nil).Since(remembered, now.Latest), nil
 }

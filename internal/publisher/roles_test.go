@@ -37,7 +37,7 @@ func TestAFollowerServesTheState(t *testing.T) {
 		synctest.Wait()
 		leader.source.set(shows(t, "A", 1, 2))
 		leader.Round(t.Context())
-		if _, err := leader.Revoke(t.Context(), keytest.Key(t, 1).ID); err != nil {
+		if _, err := leader.Revoke(t.Context(), publisher.Revocation{ID: keytest.Key(t, 1).ID}); err != nil {
 			t.Fatal(err)
 		}
 		led := leader.store.writes
@@ -88,7 +88,7 @@ func TestRevokeBesideAPublisher(t *testing.T) {
 				running.Round(t.Context())
 			}
 		})
-		revoked, err := newWriter(t, m, clock, source).Revoke(t.Context(), keytest.Key(t, 3).ID)
+		revoked, err := newWriter(t, m, clock, source).Revoke(t.Context(), publisher.Revocation{ID: keytest.Key(t, 3).ID})
 		m.ban(3)
 		if err != nil || keyOf(t, revoked, 3).Phase != keys.Revoked {
 			t.Errorf("revoking: %v, %+v", err, revoked.Keys)

@@ -69,6 +69,10 @@ func (p *Publisher) rounds(ctx context.Context, done chan<- struct{}) {
 			p.config.Log.Debug("something changed")
 		case <-time.After(p.pause(round)):
 		}
+		select { // whatever keeps on asking for rounds
+		case <-ctx.Done():
+		case <-time.After(shortestPause - time.Since(start)):
+		}
 	}
 	for _, q := range p.inquiries {
 		q.call.settle()

@@ -18,11 +18,17 @@ const format = 1
 
 // document is the state as JSON.
 type document struct {
-	Version int      `json:"version"`
-	Issuer  string   `json:"issuer"`
-	Keys    []record `json:"keys"`
-	Stores  []string `json:"stores,omitempty"`
-	Matched []string `json:"matched,omitempty"`
+	Version   int       `json:"version"`
+	Issuer    string    `json:"issuer"`
+	Keys      []record  `json:"keys"`
+	Stores    []string  `json:"stores,omitempty"`
+	Matched   []string  `json:"matched,omitempty"`
+	Settled   bool      `json:"settled,omitempty"`
+	Changed   time.Time `json:"changed,omitzero"`
+	Removed   []string  `json:"removed,omitempty"`
+	MovedFrom string    `json:"movedFrom,omitempty"`
+	// Moved says that another store continues the state; the rest is void.
+	Moved bool `json:"moved,omitempty"`
 }
 
 // record is a key as JSON. Times are UTC.
@@ -38,7 +44,7 @@ type record struct {
 	Revoked   time.Time       `json:"revoked,omitzero"`
 }
 
-// Parse reads a state. The error is [ErrDamaged] or [ErrNewer].
+// Parse reads a state. The error is [ErrDamaged], [ErrNewer] or [ErrMoved].
 func Parse(data []byte) (State, error) {
 	var versioned struct {
 		Version int `json:"version"`
@@ -62,8 +68,12 @@ func Parse(data []byte) (State, error) {
 			return State{}, damaged(err)
 		}
 	}
-	drop(state.unknown, "version", "issuer", "keys", "stores", "matched")
+	if parsed.Moved {
+		return State{}, ErrMoved
+	}
+	drop(state.unknown, "version", "issuer", "keys", "stores", "matched", "settled", "changed", "removed", "movedFrom", "moved")
 	state.Issuer, state.Stores, state.Matched = parsed.Issuer, parsed.Stores, parsed.Matched
+	state.Settled, state.Changed, state.Removed, state.MovedFrom = parsed.Settled, parsed.Changed, parsed.Removed, parsed.MovedFrom
 	for i, r := range parsed.Keys {
 		key, fault := keys.ParseJWK(r.JWK)
 		if fault != nil {
@@ -93,7 +103,10 @@ func drop(m members, names ...string) {
 
 // Render returns the state as JSON: equal states have equal bytes.
 func (s State) Render() ([]byte, error) {
-	rendered := document{Version: format, Issuer: s.Issuer, Stores: s.Stores, Matched: s.Matched}
+	rendered := document{
+		Version: format, Issuer: s.Issuer, Stores: s.Stores, Matched: s.Matched,
+		Settled: s.Settled, Changed: utc(s.Changed), Removed: s.Removed, MovedFrom: s.MovedFrom,
+	}
 	var list []members
 	for _, r := range s.Records {
 		jwk, err := r.Key.JWK()
