@@ -50,7 +50,7 @@ fuzz: ## run every fuzz target for FUZZTIME (30s) each
 
 chaos: ## 1,100 kills, faults of minutes, 20,000 rounds of two writers, while readers watch
 	go run ./test/install
-	go test -count=1 -v -timeout 60m ./test/chaos -args -chaos.full
+	go test $(RACE) -count=1 -v -timeout 60m ./test/chaos -args -chaos.full
 	go test -count=1 -v -timeout 30m -run TwoWriters ./internal/publisher -args -chaos.full
 
 images: ## container images of every command

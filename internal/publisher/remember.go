@@ -73,6 +73,7 @@ func (p *Publisher) decideOnce(ctx context.Context, g gathered, round *Round, pl
 		return decided{}, g.noKeys()
 	}
 	outcome, err := p.compare(remembered.State, string(before), next)
+	outcome.moved = outcome.moved || remembered.from != nil
 	if err == nil && outcome.moved && !plan {
 		err = p.remember(ctx, next, version)
 	}
