@@ -72,8 +72,7 @@ func (p *Publisher) decideOnce(ctx context.Context, g gathered, round *Round, pl
 	if len(decision.Records) == 0 {
 		return decided{}, g.noKeys()
 	}
-	outcome, err := p.compare(remembered.State, string(before), next)
-	outcome.moved = outcome.moved || remembered.from != nil
+	outcome, err := p.compare(remembered, string(before), next)
 	if err == nil && outcome.moved && !plan {
 		err = p.remember(ctx, next, version)
 	}
@@ -301,11 +300,12 @@ func (p *Publisher) checkEdits(remembered state.State, rendered string, found *f
 }
 
 // compare returns the projection of the next state, and how it differs from the
-// remembered one, which was rendered as before.
-func (p *Publisher) compare(remembered state.State, before string, next state.State) (decided, error) {
+// remembered one, which was rendered as before. One that was found elsewhere
+// moves in any case: to its store.
+func (p *Publisher) compare(remembered recalled, before string, next state.State) (decided, error) {
 	projection, err := p.project(next)
 	return decided{
-		projection: projection, moved: before != projection.state, before: before,
+		projection: projection, moved: before != projection.state || remembered.from != nil, before: before,
 		sameDocuments: remembered.Published().Equal(projection.documents.Keys),
 		unconfirmed:   slices.ContainsFunc(next.Records, unconfirmed),
 	}, err

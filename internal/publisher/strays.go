@@ -44,19 +44,33 @@ func (p *Publisher) settleStrays(ctx context.Context, ours recalled, plan bool) 
 		}
 		switch {
 		case ours.lost == nil && ours.MovedFrom == digest && ours.from == nil: // it was taken over, and must be abandoned still
-			if !plan {
-				err = state.Abandon(ctx, k.Store, k.issuer.String(), k.stray.version)
+			if plan {
+				continue
 			}
-			if err != nil {
+			err := state.Abandon(ctx, k.Store, k.issuer.String(), k.stray.version)
+			if err != nil && !errors.Is(err, oidc.ErrConflict) {
 				return ours, err
 			}
-			k.stray = nil
+			// After a conflict, as when the documents there share its version, the next look finds it again.
+			k.stray, k.strayKnown = nil, err == nil
 		case ours.lost == nil:
-			return ours, fmt.Errorf("store %q holds a state too: decide which is right, delete %s in the other, and start again; in the wrong one a revocation may be missing", k.Name, state.Path)
+			return ours, fmt.Errorf("%s and store %q hold a state each: decide which is right, delete %s in the other, and start again; in the wrong one a revocation may be missing", p.placeOf(ours), k.Name, state.Path)
 		default:
 			ours = recalled{State: k.stray.State, from: k}
 			ours.MovedFrom = digest
 		}
 	}
 	return ours, nil
+}
+
+// placeOf names the place where a state was found.
+func (p *Publisher) placeOf(ours recalled) string {
+	switch {
+	case ours.from != nil:
+		return fmt.Sprintf("store %q", ours.from.Name)
+	case p.config.State != nil:
+		return "the state's store"
+	default:
+		return fmt.Sprintf("store %q", p.keepers[0].Name)
+	}
 }
