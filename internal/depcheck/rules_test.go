@@ -87,7 +87,7 @@ func rules() []rule {
 		},
 		{
 			packages: []string{"cmd", "internal", "pkg"},
-			except:   []string{"internal/cluster", "internal/store/configmap", "internal/lease", "internal/servingcert"},
+			except:   []string{"internal/cluster", "internal/store/configmap", "internal/lease", "internal/servingcert", "internal/accounts"},
 			direct:   []string{"k8s.io/client-go"},
 			why:      "clusters are talked to in one place, and where a store, a lease or a certificate is one",
 		},
