@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -160,7 +159,3 @@ func identity(namespace, name string, annotations []annotation) mutate.Identity 
 	}
 	return i
 }
-
-// noRedirect: the API server redirects no request of ours, and credentials stay
-// where they were meant to go.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

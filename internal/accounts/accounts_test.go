@@ -80,13 +80,13 @@ func TestAnswersOfTheAPIServer(t *testing.T) {
 			"a 404 from something else",
 			func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusNotFound) },
 			false,
-			`reading ServiceAccount "shop/app": the API server answered 404 Not Found, which is not Kubernetes' own answer`,
+			`reading ServiceAccount "shop/app": answered 404 Not Found, without a Status of Kubernetes`,
 		},
 		{
 			"a login page",
 			func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusUnauthorized) },
 			false,
-			`reading ServiceAccount "shop/app": the API server answered 401 Unauthorized, which is not Kubernetes' own answer`,
+			`reading ServiceAccount "shop/app": answered 401 Unauthorized, without a Status of Kubernetes`,
 		},
 		{
 			"forbidden",
@@ -104,7 +104,7 @@ func TestAnswersOfTheAPIServer(t *testing.T) {
 			"a redirect",
 			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 			false,
-			`reading ServiceAccount "shop/app": the API server answered 302 Found, which is not Kubernetes' own answer`,
+			`reading ServiceAccount "shop/app": answered 302 Found, without a Status of Kubernetes`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/issuer-sync/issuer-sync/internal/admission"
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 )
 
 // pageSize is how many ServiceAccounts are in memory with all their metadata
@@ -53,7 +53,7 @@ func newClient(settings *rest.Config) (rest.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rest.UnversionedRESTClientForConfigAndClient(settings, &http.Client{Transport: transport, CheckRedirect: noRedirect})
+	return rest.UnversionedRESTClientForConfigAndClient(settings, &http.Client{Transport: transport, CheckRedirect: kube.NoRedirect})
 }
 
 // isPathSegment reports whether the name can stand in a path.
@@ -68,29 +68,14 @@ func (c *Cache) request(accept string) *rest.Request {
 // get reads one ServiceAccount.
 func (c *Cache) get(ctx context.Context, namespace, name string) (*metav1.PartialObjectMetadata, error) {
 	var found metav1.PartialObjectMetadata
-	err := c.request(accept).Namespace(namespace).Name(name).Do(ctx).Into(&found)
+	err := kube.WithoutBody(c.request(accept).Namespace(namespace).Name(name).Do(ctx).Into(&found))
 	switch {
 	case err == nil:
 		return &found, nil
-	case apierrors.IsNotFound(err) && !foreign(err):
+	case apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("ServiceAccount %q: %w", namespace+"/"+name, admission.ErrNoServiceAccount)
 	}
-	return nil, fmt.Errorf("reading ServiceAccount %q: %w", namespace+"/"+name, withoutBody(err))
-}
-
-// foreign reports whether the answer is not one of Kubernetes, but that of
-// something in front of it.
-func foreign(err error) bool {
-	return apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
-}
-
-// withoutBody is err without the body of a foreign answer, which client-go
-// would quote.
-func withoutBody(err error) error {
-	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && foreign(err) {
-		return fmt.Errorf("the API server answered %d %s, which is not Kubernetes' own answer", status.ErrStatus.Code, http.StatusText(int(status.ErrStatus.Code)))
-	}
-	return err
+	return nil, fmt.Errorf("reading ServiceAccount %q: %w", namespace+"/"+name, err)
 }
 
 // listWatch lists and watches all ServiceAccounts. The reflector streams them
@@ -118,7 +103,7 @@ func (c *Cache) list(ctx context.Context, options metav1.ListOptions) (runtime.O
 	var page metav1.PartialObjectMetadataList
 	err := c.request(acceptList).SpecificallyVersionedParams(&options, metav1.ParameterCodec, schema.GroupVersion{Version: "v1"}).Do(ctx).Into(&page)
 	if err != nil {
-		return nil, withoutBody(err)
+		return nil, kube.WithoutBody(err)
 	}
 	list := &internalversion.List{ListMeta: page.ListMeta}
 	for i := range page.Items {
@@ -133,7 +118,7 @@ func (c *Cache) watch(ctx context.Context, options metav1.ListOptions) (watch.In
 	options.Watch = true
 	events, err := c.request(accept).SpecificallyVersionedParams(&options, metav1.ParameterCodec, schema.GroupVersion{Version: "v1"}).Watch(ctx)
 	if err != nil {
-		return nil, withoutBody(err)
+		return nil, kube.WithoutBody(err)
 	}
 	return events, nil
 }

@@ -19,12 +19,11 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/issuer-sync/issuer-sync/internal/fetch"
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
@@ -72,7 +71,9 @@ type Cluster struct {
 // New reads the configuration; it asks nobody yet. It refuses what would leave
 // the cluster unverified. The error says what is wrong and what would be valid.
 func New(config Config) (*Cluster, error) {
-	settings, err := connection(config)
+	settings, err := kube.Config(kube.Connection{
+		Kubeconfig: config.Kubeconfig, Context: config.Context, UserAgent: "issuer-sync", Dial: config.Dial, Proxy: oidc.Proxy,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func New(config Config) (*Cluster, error) {
 	if c.direct, err = rest.TransportFor(c.single); err != nil {
 		return nil, fmt.Errorf("connecting to the API servers of %s: %w", c.origin, err)
 	}
-	if c.client, err = client(settings, c.configured); err != nil {
+	if c.client, err = kube.NewClientOver(c.configured, settings); err != nil {
 		return nil, fmt.Errorf("making a client for %s: %w", c.origin, err)
 	}
 	return c, nil
@@ -165,10 +166,11 @@ func requestToken(ctx context.Context, post *rest.Request, account types.Namespa
 }
 
 // withoutBody is err without the body of an answer that is not Kubernetes',
-// which client-go would quote.
+// which is told as those of other servers are.
 func withoutBody(err error) error {
-	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
-		return &fetch.StatusError{Code: int(status.ErrStatus.Code)}
+	err = kube.WithoutBody(err)
+	if foreign, ok := errors.AsType[*kube.ForeignAnswerError](err); ok {
+		return &fetch.StatusError{Code: foreign.Code}
 	}
 	return err
 }

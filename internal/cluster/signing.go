@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/issuer-sync/issuer-sync/internal/fetch"
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 )
 
 const (
@@ -70,7 +71,7 @@ func (c *Cluster) signers(ctx context.Context) []signer {
 	for _, address := range addresses {
 		settings := rest.CopyConfig(c.single)
 		settings.Host = "https://" + address
-		client, err := client(settings, c.direct)
+		client, err := kube.NewClientOver(c.direct, settings)
 		if err != nil {
 			c.leaveOut(ctx, c.server(address), err)
 			continue

@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 )
 
 // api is where the API server has Leases.
@@ -83,20 +84,11 @@ func fill(spec *coordinationv1.LeaseSpec, holder string, now time.Time) {
 	spec.RenewTime = &metav1.MicroTime{Time: now}
 }
 
-// do sends a request, without client-go's retries: up to ten, with as long a
-// wait as the server asks for, while another one might lead.
+// do sends a request once: another try, with as long a wait as the server asks
+// for, would go on while another one might lead.
 func (e *Elector) do(ctx context.Context, doing string, request *rest.Request) (*coordinationv1.Lease, error) {
 	var answer coordinationv1.Lease
-	err := request.AbsPath(api).Namespace(e.config.Name.Namespace).Resource("leases").MaxRetries(0).Do(ctx).Into(&answer)
-	status, ok := errors.AsType[*apierrors.StatusError](err)
-	switch {
-	case ok && apierrors.IsUnexpectedServerError(err): // its text would quote the answer
-		code := int(status.ErrStatus.Code)
-		err = fmt.Errorf("answered %d %s, without a Status of Kubernetes", code, http.StatusText(code))
-	case err == nil && answer.ResourceVersion == "":
-		err = errors.New("the answer is not from a Kubernetes API server: it has no resourceVersion")
-	}
-	if err != nil {
+	if err := kube.Do(ctx, request.AbsPath(api).Namespace(e.config.Name.Namespace).Resource("leases"), &answer); err != nil {
 		return nil, e.explain(doing, err)
 	}
 	return &answer, nil

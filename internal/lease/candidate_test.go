@@ -16,13 +16,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 	"github.com/issuer-sync/issuer-sync/internal/lease"
 )
 
@@ -85,12 +82,7 @@ func (c *candidate) run(t *testing.T) {
 
 func newClient(t *testing.T, transport http.RoundTripper) rest.Interface {
 	t.Helper()
-	kinds := runtime.NewScheme()
-	kinds.AddKnownTypes(coordinationv1.SchemeGroupVersion, &coordinationv1.Lease{})
-	metav1.AddToGroupVersion(kinds, schema.GroupVersion{Version: "v1"})
-	config := &rest.Config{Host: "https://api.test", QPS: -1}
-	config.NegotiatedSerializer = serializer.NewCodecFactory(kinds).WithoutConversion()
-	client, err := rest.UnversionedRESTClientForConfigAndClient(config, &http.Client{Transport: transport})
+	client, err := kube.NewClientOver(transport, &rest.Config{Host: "https://api.test"})
 	if err != nil {
 		t.Fatal(err)
 	}

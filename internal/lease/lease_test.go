@@ -248,7 +248,7 @@ func TestEndWhileNobodyAnswers(t *testing.T) {
 		}
 		a.checkLog(t, "INFO leadership changed lease=team/writer leader=a leads=true",
 			"INFO leadership changed lease=team/writer leader=a leads=false",
-			`WARN left the lease to expire lease=team/writer err=reading Lease team/writer: Get "https://api.test`+item+`": context deadline exceeded`)
+			`WARN left the lease to expire lease=team/writer err=reading Lease team/writer: Get "https://api.test`+item+`?timeout=10s": context deadline exceeded`)
 		until(t, leaseDuration+retryPeriod, b.Leads)
 	})
 }

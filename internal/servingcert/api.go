@@ -6,15 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 )
 
 // Where the API server has the two kinds.
@@ -22,9 +21,6 @@ const (
 	secretsAPI  = "/api/v1"
 	webhooksAPI = "/apis/admissionregistration.k8s.io/v1"
 )
-
-// requestTimeout bounds each request, whatever the client does.
-const requestTimeout = 10 * time.Second
 
 // errMoved is for a write that came too late: the object is not what was read.
 var errMoved = errors.New("somebody else changed the object")
@@ -39,11 +35,7 @@ const (
 // request no cache answers. The same goes for readWebhooks.
 func (c *Certificate) readSecret(ctx context.Context) (*corev1.Secret, error) {
 	var secret corev1.Secret
-	err := do(ctx, c.secretRequest(c.config.Client.Get()), &secret)
-	if err == nil && secret.ResourceVersion == "" {
-		err = errStranger
-	}
-	if err != nil {
+	if err := do(ctx, c.secretRequest(c.config.Client.Get()), &secret); err != nil {
 		return nil, c.explainSecret(reading, err)
 	}
 	return &secret, nil
@@ -62,7 +54,7 @@ func (c *Certificate) writeSecret(ctx context.Context, version string, data map[
 	if err != nil {
 		return fmt.Errorf("encoding the Secret: %w", err)
 	}
-	err = do(ctx, c.secretRequest(c.config.Client.Patch(types.MergePatchType)).Body(body), nil)
+	err = do(ctx, c.secretRequest(c.config.Client.Patch(types.MergePatchType)).Body(body), new(corev1.Secret))
 	return c.explainSecret(changing, err)
 }
 
@@ -74,11 +66,7 @@ func (c *Certificate) secretRequest(request *rest.Request) *rest.Request {
 func (c *Certificate) readWebhooks(ctx context.Context) (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
 	var configuration admissionregistrationv1.MutatingWebhookConfiguration
 	err := do(ctx, c.webhooksRequest(c.config.Client.Get()), &configuration)
-	switch {
-	case err != nil:
-	case configuration.ResourceVersion == "":
-		err = errStranger
-	case len(configuration.Webhooks) == 0:
+	if err == nil && len(configuration.Webhooks) == 0 {
 		err = errors.New("it has no webhooks")
 	}
 	if err != nil {
@@ -110,7 +98,7 @@ func (c *Certificate) writeBundle(ctx context.Context, read *admissionregistrati
 	if err != nil {
 		return fmt.Errorf("encoding the caBundle: %w", err)
 	}
-	err = do(ctx, c.webhooksRequest(c.config.Client.Patch(types.StrategicMergePatchType)).Body(body), nil)
+	err = do(ctx, c.webhooksRequest(c.config.Client.Patch(types.StrategicMergePatchType)).Body(body), new(admissionregistrationv1.MutatingWebhookConfiguration))
 	return c.explainWebhooks(changing, err)
 }
 
@@ -118,32 +106,14 @@ func (c *Certificate) webhooksRequest(request *rest.Request) *rest.Request {
 	return request.AbsPath(webhooksAPI).Resource("mutatingwebhookconfigurations").Name(c.config.WebhookConfiguration)
 }
 
-// do sends a request, without client-go's retries: the next look is the retry.
-// answer may be nil.
-func do(ctx context.Context, request *rest.Request, answer runtime.Object) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	result := request.MaxRetries(0).Do(ctx)
-	err := result.Error()
-	if err == nil && answer != nil {
-		err = result.Into(answer)
-	}
-	status, ok := errors.AsType[*apierrors.StatusError](err)
-	switch {
-	case ok && apierrors.IsUnexpectedServerError(err): // its text would quote the answer
-		code := int(status.ErrStatus.Code)
-		return fmt.Errorf("answered %d %s, without a Status of Kubernetes", code, http.StatusText(code))
-	case apierrors.IsConflict(err):
+// do sends a request once: the next look is the retry.
+func do(ctx context.Context, request *rest.Request, answer kube.Object) error {
+	err := kube.Do(ctx, request, answer)
+	if apierrors.IsConflict(err) {
 		return errMoved
-	case runtime.IsMissingKind(err), runtime.IsMissingVersion(err): // so do these
-		return errStranger
-	default:
-		return err
 	}
+	return err
 }
-
-// errStranger is for an answer that would pass for an empty object.
-var errStranger = errors.New("the answer is not from a Kubernetes API server: it has no resourceVersion")
 
 // explainSecret adds what was being done, and the cure where an operator has one.
 func (c *Certificate) explainSecret(doing string, err error) error {

@@ -16,15 +16,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 	"github.com/issuer-sync/issuer-sync/internal/servingcert"
 )
 
@@ -82,17 +77,9 @@ func (r *replica) run(t *testing.T, config servingcert.Config) *replica {
 	return r
 }
 
-// newClient is as internal/cluster makes it, with the two kinds.
 func newClient(t *testing.T, config *rest.Config, transport http.RoundTripper) rest.Interface {
 	t.Helper()
-	kinds := runtime.NewScheme()
-	kinds.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Secret{})
-	kinds.AddKnownTypes(admissionregistrationv1.SchemeGroupVersion, &admissionregistrationv1.MutatingWebhookConfiguration{})
-	metav1.AddToGroupVersion(kinds, schema.GroupVersion{Version: "v1"})
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	config.NegotiatedSerializer = serializer.NewCodecFactory(kinds).WithoutConversion()
-	client, err := rest.UnversionedRESTClientForConfigAndClient(config, &http.Client{Transport: transport, Timeout: 10 * time.Second})
+	client, err := kube.NewClientOver(transport, config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,8 +54,8 @@ const (
 
 // Config says what to serve and where to keep it.
 type Config struct {
-	// Client reaches the API server by absolute paths and knows the kinds Secret
-	// and MutatingWebhookConfiguration. Required.
+	// Client reaches the API server, as [kube.NewClient] makes it: requests end by
+	// themselves. Required.
 	Client rest.Interface
 	// Secret holds the certificates. It must exist, and be empty at first.
 	// Required.

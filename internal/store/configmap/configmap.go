@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 	"github.com/issuer-sync/issuer-sync/internal/store"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
@@ -117,24 +117,23 @@ func (s *Store) write(ctx context.Context, object oidc.Object, base oidc.Version
 	return s.patch(ctx, change, found.ResourceVersion)
 }
 
-// The requests below go without client-go's retries: up to ten, with as long a
-// wait as the server asks for, which is for the caller to decide.
-
 // get returns the ConfigMap as it is in etcd: without a resourceVersion in the
 // request no cache answers.
 func (s *Store) get(ctx context.Context) (*corev1.ConfigMap, error) {
 	request := s.client.Get().AbsPath(api).Namespace(s.name.Namespace).Resource("configmaps").Name(s.name.Name)
-	found, err := do(ctx, request)
-	if apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) {
+	var found corev1.ConfigMap
+	err := kube.Do(ctx, request, &found)
+	if apierrors.IsNotFound(err) {
 		return nil, oidc.ErrNotFound
 	}
-	return found, s.explain("get", err)
+	return &found, s.explain("get", err)
 }
 
 func (s *Store) create(ctx context.Context, configMap corev1.ConfigMap) (oidc.Version, error) {
 	configMap.Name = s.name.Name
 	request := s.client.Post().AbsPath(api).Namespace(s.name.Namespace).Resource("configmaps").Body(&configMap)
-	created, err := do(ctx, request)
+	var created corev1.ConfigMap
+	err := kube.Do(ctx, request, &created)
 	if apierrors.IsAlreadyExists(err) {
 		return "", oidc.ErrConflict
 	}
@@ -154,25 +153,15 @@ func (s *Store) patch(ctx context.Context, change corev1.ConfigMap, resourceVers
 	}
 	request := s.client.Patch(types.MergePatchType).AbsPath(api).
 		Namespace(s.name.Namespace).Resource("configmaps").Name(s.name.Name).Body(body)
-	patched, err := do(ctx, request)
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) {
+	var patched corev1.ConfigMap
+	err = kube.Do(ctx, request, &patched)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return "", oidc.ErrConflict
 	}
 	if err != nil {
 		return "", s.explain("patch", err)
 	}
 	return oidc.Version(patched.ResourceVersion), nil
-}
-
-func do(ctx context.Context, request *rest.Request) (*corev1.ConfigMap, error) {
-	var answer corev1.ConfigMap
-	if err := request.MaxRetries(0).Do(ctx).Into(&answer); err != nil {
-		return nil, err
-	}
-	if answer.ResourceVersion == "" {
-		return nil, errors.New("the answer is not from a Kubernetes API server: it has no resourceVersion")
-	}
-	return &answer, nil
 }
 
 // checkPath refuses the paths that have no key of their own.
@@ -190,8 +179,8 @@ func key(path string) string { return strings.ReplaceAll(path, "/", "_") }
 // explain adds the cure to errors that an operator can cure, and passes on how
 // long the API server wants to be left alone.
 func (s *Store) explain(verb string, err error) error {
-	if seconds, _ := apierrors.SuggestsClientDelay(err); seconds > 0 {
-		return &oidc.RetryAfterError{After: time.Duration(seconds) * time.Second, Err: err}
+	if after := kube.RetryAfter(err); after > 0 {
+		return &oidc.RetryAfterError{After: after, Err: err}
 	}
 	switch {
 	case apierrors.IsForbidden(err) && verb == "create":
