@@ -1,6 +1,13 @@
 package publisher
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// errLate stands for the answer of one that is still being asked. It is no
+// problem by itself: it will become an answer or another error.
+var errLate = errors.New("no answer yet")
 
 // call runs one function at a time in the background, and hands its result to
 // a caller who will wait for so long and no longer. Its methods are for one
@@ -29,14 +36,14 @@ func (c *call[T]) begin(work func() T, late func()) {
 	}()
 }
 
-// await returns the result; false if there is none before patience ends. What
+// await returns the result; errLate if there is none before patience ends. What
 // was waited for in vain once is not waited for again.
-func (c *call[T]) await(patience <-chan struct{}) (result T, ok bool) {
+func (c *call[T]) await(patience <-chan struct{}) (result T, err error) {
 	if !c.overdue {
 		select {
 		case result = <-c.results:
 			c.running = false
-			return result, true
+			return result, nil
 		case <-patience:
 		}
 	}
@@ -46,9 +53,9 @@ func (c *call[T]) await(patience <-chan struct{}) (result T, ok bool) {
 	case result = <-c.results: // it came just now
 		c.late.Store(false)
 		c.running = false
-		return result, true
+		return result, nil
 	default:
-		return result, false
+		return result, errLate
 	}
 }
 

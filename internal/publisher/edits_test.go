@@ -160,3 +160,34 @@ func TestAnotherIssuersStoreIsRefused(t *testing.T) {
 		t.Errorf("loaded: %v, served %v, %d writes", err, intruder.served, b.store.writes)
 	}
 }
+
+// The store that has the state of another issuer answers well: each round says
+// what is wrong, and none that the store is left alone.
+func TestAnotherIssuersStateIsRefused(t *testing.T) {
+	for name, own := range map[string]bool{"in the first store": false, "in a store of its own": true} {
+		t.Run(name, func(t *testing.T) {
+			kept := memory.New()
+			foreign := oidc.Object{Path: state.Path, Body: []byte(`{"version": 1, "issuer": "https://y.test", "keys": []}`), ContentType: "application/json"}
+			if _, err := kept.Write(t.Context(), foreign, ""); err != nil {
+				t.Fatal(err)
+			}
+			b := newBench(t, func(c *publisher.Config) {
+				if own {
+					c.State = kept
+				} else {
+					c.Stores[0].Store = kept
+				}
+			})
+			b.source.set(shows(t, "A", 1))
+			const want = `state: the state is that of issuer "https://y.test"; give "https://x.test" a store of its own, or delete .issuer-sync/state.json`
+			for range 2 {
+				if err := b.Round(t.Context()).Err(); err == nil || err.Error() != want {
+					t.Errorf("error %v; want %s", err, want)
+				}
+			}
+			if len(b.served) > 0 {
+				t.Errorf("served %v", b.served)
+			}
+		})
+	}
+}

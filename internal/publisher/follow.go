@@ -16,10 +16,7 @@ func (p *Publisher) follow(ctx context.Context, round *Round) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	remembered, _, err := state.Read(ctx, p.state)
-	if err == nil && remembered.Issuer != p.config.Issuer.String() {
-		err = errForeignState(remembered.Issuer, p.config.Issuer.String())
-	}
+	remembered, _, err := p.readState(ctx)
 	p.stateBackoff.note(err, p.config.Interval)
 	if err != nil {
 		round.fault("state", err)
@@ -46,15 +43,4 @@ func (p *Publisher) statuses(remembered state.State) (all []keys.Status) {
 		all = append(all, keys.Status{Record: record, Phase: phase, Until: until})
 	}
 	return all
-}
-
-// wouldWrite fills in what a round would do to the stores.
-func (p *Publisher) wouldWrite(d decided, round *Round) {
-	for i, k := range p.keepers {
-		if k.last.err != nil {
-			continue
-		}
-		round.Stores[i].WouldWrite = k.last.holding.Missing(d.projection.documents)
-		round.Stores[i].compare(k.last.holding.Keys, d.projection.documents.Keys)
-	}
 }

@@ -112,37 +112,42 @@ func signingOf(ctx context.Context, source Source) map[string]string {
 	return nil
 }
 
-// errLate stands for the answer of one that is still being asked.
-var errLate = errors.New("no answer yet")
-
 // await returns the source's answer; if it was not asked, or takes longer than
 // the others should wait, the last one.
 func (q *inquiry) await(patience <-chan struct{}) answer {
 	if !q.call.running {
 		return q.last
 	}
-	if a, ok := q.call.await(patience); ok {
-		q.last, q.answered = a, q.asked
-		var err error
-		for _, observation := range a.observations {
-			if observation.Err != nil {
-				err = observation.Err
-			} else {
-				q.good[observation.Origin] = time.Now().UTC()
-			}
+	a, late := q.call.await(patience)
+	if late != nil {
+		return q.lastKnown(late)
+	}
+	q.last, q.answered = a, q.asked
+	var err error
+	for _, observation := range a.observations {
+		if observation.Err != nil {
+			err = observation.Err
+		} else {
+			q.good[observation.Origin] = time.Now().UTC()
 		}
-		q.backoff.note(err, q.interval)
-		return a
 	}
-	late := q.last
-	late.observations = slices.Clone(late.observations)
-	for i := range late.observations {
-		late.observations[i].Partial = true // nobody knows what there is by now
+	q.backoff.note(err, q.interval)
+	return a
+}
+
+// lastKnown is the last answer of a source that is late. Nobody knows which
+// origins there are by now: one that is not in the answer may be back, and show
+// what it showed before.
+func (q *inquiry) lastKnown(late error) answer {
+	a := q.last
+	a.observations = slices.Clone(a.observations)
+	for i := range a.observations {
+		a.observations[i].Partial = true
 	}
-	if len(late.observations) == 0 {
-		late.observations = []keys.Observation{{Origin: q.name, Err: errLate}}
+	if len(a.observations) == 0 {
+		a.observations = []keys.Observation{{Origin: q.name, Err: late}}
 	}
-	return late
+	return a
 }
 
 // gathered is what all sources brought. It is decided on only together with
@@ -182,6 +187,9 @@ func (p *Publisher) gather(patience <-chan struct{}, round *Round) gathered {
 	return g
 }
 
+// errNoKeys is reported while there is nothing to publish.
+var errNoKeys = errors.New("no source shows a key, and none did before; nothing is published")
+
 // noKeys says why there is nothing to publish.
 func (g gathered) noKeys() error {
 	for _, a := range g.answers {
@@ -201,9 +209,4 @@ func (g gathered) signing() map[string]string {
 		maps.Copy(all, a.signing)
 	}
 	return all
-}
-
-// driftText says that a cluster signs with an issuer that is not configured.
-func driftText(actual, configured string) string {
-	return fmt.Sprintf("the cluster signs tokens as issuer %q, not %q: relying parties will refuse them until kube-apiserver runs with --service-account-issuer=%s as its first issuer", actual, configured, configured)
 }

@@ -51,12 +51,6 @@ type outcome struct {
 	stray       *stray // of the first look
 }
 
-// projection is the documents of one state.
-type projection struct {
-	documents oidc.Documents
-	state     string // rendered
-}
-
 func newKeeper(store Store, issuer oidc.Issuer, interval time.Duration) *keeper {
 	return &keeper{Store: store, issuer: issuer, interval: interval, call: newCall[outcome](), last: outcome{err: errLate}}
 }
@@ -128,15 +122,15 @@ func (k *keeper) hold(ctx context.Context) (oidc.Holding, error) {
 }
 
 // await takes the outcome of what was begun. It returns the paths that were
-// written, and whether the store is known to hold something now.
-func (k *keeper) await(patience <-chan struct{}) (written []string, ok bool) {
+// written.
+func (k *keeper) await(patience <-chan struct{}) (written []string) {
 	if !k.call.running {
-		return nil, k.last.err == nil
+		return nil
 	}
-	o, ok := k.call.await(patience)
-	if !ok {
-		k.last.err = errLate // what it held before is no longer sure
-		return nil, false
+	o, late := k.call.await(patience)
+	if late != nil {
+		k.last.err = late // what it held before is no longer sure
+		return nil
 	}
 	if k.last = o; o.err == nil && !k.strayKnown {
 		k.strayKnown, k.stray = true, o.stray
@@ -155,7 +149,7 @@ func (k *keeper) await(patience <-chan struct{}) (written []string, ok bool) {
 	if len(o.written) > 0 {
 		k.written = time.Now()
 	}
-	return o.written, o.err == nil
+	return o.written
 }
 
 // fault is why nothing is known of the store, or why it could not be written.

@@ -151,6 +151,35 @@ func TestALateSourceRemovesNothing(t *testing.T) {
 	})
 }
 
+// Nor does it where only the failure of another source kept the key by then: the
+// origin that had left the late one may be back.
+func TestALateSourceLetsNoOtherRemoveAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &late{origins: origins{changed: make(chan struct{})}}
+		source.set(shows(t, "A", 1), shows(t, "B", 2))
+		b := newBench(t, func(c *publisher.Config) {
+			c.Sources = append(c.Sources, source)
+			c.Policy.Retention = 10 * time.Minute
+		})
+		b.source.set(shows(t, "C", 1, 2))
+		b.runs(t)
+		time.Sleep(time.Minute)
+		source.set(shows(t, "A", 1)) // B is gone, and C drops its key
+		b.source.set(shows(t, "C", 1))
+		time.Sleep(time.Minute)
+		b.source.set(fails("C", errors.New("connection refused")))
+		time.Sleep(20 * time.Minute)
+		wantIDs(t, "served while C fails", []string{strings.Join(ids(t, 1, 2), " ")}, b.served)
+		source.take(20 * time.Second)
+		source.set(shows(t, "A", 1), shows(t, "B", 2)) // B is back
+		b.source.set(shows(t, "C", 1))
+		b.source.changed <- struct{}{}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		wantIDs(t, "served", []string{strings.Join(ids(t, 1, 2), " ")}, b.served)
+	})
+}
+
 // A source that hangs, and says meanwhile that it has changed, is asked again
 // once it answers, and not before.
 func TestALateSourceThatChangesKeepsNobodyBusy(t *testing.T) {

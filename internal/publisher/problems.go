@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -123,7 +124,7 @@ func (p *problems) change(before, found map[string]string) map[string]string {
 func (r Round) problems() map[string]string {
 	found := make(map[string]string)
 	for _, source := range r.Sources {
-		if source.Error != "" && source.Error != errLate.Error() { // that will become an answer or another error
+		if isProblem(source.err) {
 			found[source.Origin] = source.Error
 		}
 		if len(source.Skipped) > 0 {
@@ -131,7 +132,7 @@ func (r Round) problems() map[string]string {
 		}
 	}
 	for _, store := range r.Stores {
-		if store.Error != "" && store.Error != errLate.Error() {
+		if isProblem(store.err) {
 			found["store "+store.Store] = store.Error
 		}
 	}
@@ -146,7 +147,7 @@ func (r Round) problems() map[string]string {
 		found[subject] = alarm.Text
 	}
 	for _, fault := range r.Faults {
-		if !fault.late {
+		if isProblem(fault.err) {
 			found[fault.Part] = fault.Error
 		}
 	}
@@ -155,6 +156,8 @@ func (r Round) problems() map[string]string {
 	}
 	return found
 }
+
+func isProblem(err error) bool { return err != nil && !errors.Is(err, errLate) }
 
 // failures returns the failed checks.
 func failures(report oidc.Report) (failed []string) {

@@ -166,12 +166,9 @@ func (p *Publisher) Load(ctx context.Context) error {
 // published returns the keys that the state has, or if it tells nothing, those
 // of the first store that has any.
 func (p *Publisher) published(ctx context.Context) (keys.Set, error) {
-	remembered, _, stateErr := state.Read(ctx, p.state)
-	if stateErr == nil && remembered.Issuer == p.config.Issuer.String() {
-		return remembered.Published(), nil
-	}
+	remembered, _, stateErr := p.readState(ctx)
 	if stateErr == nil {
-		stateErr = errForeignState(remembered.Issuer, p.config.Issuer.String())
+		return remembered.Published(), nil
 	}
 	if errors.Is(stateErr, oidc.ErrNotFound) || errors.Is(stateErr, state.ErrMoved) {
 		stateErr = nil
@@ -223,80 +220,50 @@ type pace struct {
 // documents for that.
 const maxPasses = 6
 
-// round gathers, decides and publishes.
+// round does a round without the look from outside.
 func (p *Publisher) round(ctx context.Context, pace pace) Round {
 	round := Round{Issuer: p.config.Issuer.String(), Time: p.watch.now().Latest}
 	defer p.note()
 	round.alarms(p.config.Cautions)
 	if p.config.Leads != nil && !p.config.Leads() {
 		p.follow(ctx, &round)
-		return round
+	} else {
+		p.lead(ctx, pace, &round)
 	}
+	return round
+}
+
+// lead gathers, decides and publishes.
+func (p *Publisher) lead(ctx context.Context, pace pace, round *Round) {
 	for _, q := range p.inquiries {
 		q.begin(ctx, p.watch.now(), pace.late)
 	}
 	for _, k := range p.keepers {
 		k.look(ctx, pace.late)
 	}
+	round.Stores = make([]StoreResult, len(p.keepers))
 	waiting, cancel := context.WithTimeout(ctx, pace.patience)
 	defer cancel()
-	g := p.gather(waiting.Done(), &round)
-	round.Stores = make([]StoreResult, len(p.keepers))
-	p.await(waiting.Done(), &round)
+	g := p.gather(waiting.Done(), round)
+	p.await(waiting.Done(), round)
 	for range maxPasses {
-		outcome, err := p.decide(ctx, g, &round, pace.plan)
+		outcome, err := p.decide(ctx, g, round, pace.plan)
 		if err != nil {
 			round.fault("state", err)
 			break
 		}
 		if pace.plan {
-			p.wouldWrite(outcome, &round)
+			p.wouldWrite(outcome, round)
 			break
 		}
 		if err := p.serve(outcome.projection.documents.Keys); err != nil {
 			round.fault("serving", err)
 		}
-		if !p.publish(ctx, outcome, pace, &round) {
+		if !p.publish(ctx, outcome, pace, round) {
 			break
 		}
 	}
-	for i, k := range p.keepers {
-		round.Stores[i].fault(k.fault())
-	}
-	return round
-}
-
-// await awaits what was begun at the stores. It reports whether anything was
-// written.
-func (p *Publisher) await(patience <-chan struct{}, round *Round) (wrote bool) {
-	for i, k := range p.keepers {
-		round.Stores[i].Store = k.Name
-		written, _ := k.await(patience)
-		round.Stores[i].Written = append(round.Stores[i].Written, written...)
-		wrote = wrote || len(written) > 0
-	}
-	return wrote
-}
-
-// publish brings the stores to what was decided. It reports whether it is worth
-// while to decide again.
-func (p *Publisher) publish(ctx context.Context, d decided, pace pace, round *Round) (again bool) {
-	for i, k := range p.keepers {
-		k.follow(d)
-		if k.last.err != nil {
-			continue
-		}
-		if !k.republish && len(k.last.holding.Missing(d.projection.documents)) == 0 {
-			k.confirmed = d.projection.state
-			k.backoff.note(nil, k.interval)
-			continue
-		}
-		round.Stores[i].compare(k.last.holding.Keys, d.projection.documents.Keys)
-		k.sync(ctx, p.currentProjection, pace.late)
-	}
-	waiting, cancel := context.WithTimeout(ctx, pace.patience)
-	defer cancel()
-	return p.await(waiting.Done(), round)
+	p.storeFaults(round)
 }
 
 // serve hands documents with these keys to the server, unless it has them.

@@ -32,9 +32,10 @@ func (p *Publisher) CheckRevoke(ctx context.Context, r Revocation) error {
 }
 
 // Revoke takes a key out of the published documents at once, and keeps it out
-// while any source shows it; or takes that back. A key that is revoked already is taken out once more. The
-// sources are not asked. The error says why nothing was decided; what went
-// wrong at the stores is in the report.
+// while any source shows it; or takes that back. The sources are not asked. For
+// a key that is revoked already the documents are written once more; the last
+// key cannot be revoked. The error says why nothing was decided; what went wrong
+// at the stores is in the report.
 func (p *Publisher) Revoke(ctx context.Context, r Revocation) (Round, error) {
 	round := Round{Issuer: p.config.Issuer.String(), Time: p.watch.now().Latest, Stores: make([]StoreResult, len(p.keepers))}
 	defer p.note()
@@ -58,19 +59,14 @@ func (p *Publisher) Revoke(ctx context.Context, r Revocation) (Round, error) {
 		return round, err
 	}
 	p.publish(ctx, d, pace{patience: storeTimeout}, &round)
-	for i, k := range p.keepers {
-		round.Stores[i].fault(k.fault())
-	}
+	p.storeFaults(&round)
 	return round, nil
 }
 
 func (p *Publisher) recallForRevoke(ctx context.Context) (state.State, oidc.Version, error) {
-	remembered, version, err := state.Read(ctx, p.state)
-	switch {
-	case errors.Is(err, oidc.ErrNotFound), errors.Is(err, state.ErrDamaged), errors.Is(err, state.ErrMoved):
-		return state.State{}, "", fmt.Errorf("%w; publish first, which takes over what is published", err)
-	case err == nil && remembered.Issuer != p.config.Issuer.String():
-		return state.State{}, "", errForeignState(remembered.Issuer, p.config.Issuer.String())
+	remembered, version, err := p.readState(ctx)
+	if errors.Is(err, oidc.ErrNotFound) || errors.Is(err, state.ErrDamaged) || errors.Is(err, state.ErrMoved) {
+		err = fmt.Errorf("%w; publish first, which takes over what is published", err)
 	}
 	return remembered, version, err
 }
@@ -120,7 +116,7 @@ func withRevoked(remembered state.State, r Revocation, now keys.Moment) (state.S
 		return state.State{}, fmt.Errorf("key %q is not known; want one of %s", r.ID, strings.Join(known, ", "))
 	}
 	if keys.Published(records).Len() == 0 {
-		return state.State{}, fmt.Errorf("key %q is the last one: without it nothing could be published and every token would be refused at an unknown time; add a new key to the API servers first, and let them sign with it", r.ID)
+		return state.State{}, fmt.Errorf("key %q is the last one, and an empty key set is never published; add a new key to the API servers first, and let them sign with it", r.ID)
 	}
 	return remembered.With(records, nil, nil).Since(remembered, now.Latest), nil
 }

@@ -77,7 +77,7 @@ func TestRevokeRefuses(t *testing.T) {
 		"the last key": {
 			before:     func(t *testing.T, g *guarded) { t.Helper(); g.round(t, 0, shows(t, "A", 1)) },
 			revocation: publisher.Revocation{ID: one},
-			want:       `key "` + one + `" is the last one: without it nothing could be published and every token would be refused at an unknown time; add a new key to the API servers first, and let them sign with it`,
+			want:       `key "` + one + `" is the last one, and an empty key set is never published; add a new key to the API servers first, and let them sign with it`,
 		},
 		"the last key that is not revoked": {
 			before: func(t *testing.T, g *guarded) {
@@ -86,7 +86,7 @@ func TestRevokeRefuses(t *testing.T) {
 				revokeTwo(t, g.now)
 			},
 			revocation: publisher.Revocation{ID: one},
-			want:       `key "` + one + `" is the last one: without it nothing could be published and every token would be refused at an unknown time; add a new key to the API servers first, and let them sign with it`,
+			want:       `key "` + one + `" is the last one, and an empty key set is never published; add a new key to the API servers first, and let them sign with it`,
 		},
 		"taking back what was not done": {
 			before:     func(t *testing.T, g *guarded) { t.Helper(); g.round(t, 0, shows(t, "A", 1)) },

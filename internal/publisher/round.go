@@ -80,6 +80,8 @@ type SourceResult struct {
 	Error   string   `json:"error,omitempty"`
 	// LastGood is when the origin last answered; zero if it never did.
 	LastGood time.Time `json:"lastGood,omitzero"`
+
+	err error // that Error tells
 }
 
 // StoreResult is what happened at one store.
@@ -98,6 +100,8 @@ type StoreResult struct {
 	Error    string `json:"error,omitempty"`
 	// Reason is the kind of the error, stable for metrics.
 	Reason string `json:"reason,omitempty"`
+
+	err error // that Error tells
 }
 
 // Fault is something that went wrong with the round as a whole.
@@ -105,11 +109,11 @@ type Fault struct {
 	Part  string `json:"part"`
 	Error string `json:"error"`
 
-	late bool // it will become an answer or another error
+	err error // that Error tells
 }
 
 func newSourceResult(observation keys.Observation, lastGood time.Time) SourceResult {
-	result := SourceResult{Origin: observation.Origin, Keys: observation.Keys.IDs(), LastGood: lastGood}
+	result := SourceResult{Origin: observation.Origin, Keys: observation.Keys.IDs(), LastGood: lastGood, err: observation.Err}
 	for _, skipped := range observation.Skipped {
 		result.Skipped = append(result.Skipped, skipped.Error())
 	}
@@ -123,7 +127,7 @@ func newSourceResult(observation keys.Observation, lastGood time.Time) SourceRes
 }
 
 func (r *Round) fault(part string, err error) {
-	r.Faults = append(r.Faults, Fault{Part: part, Error: err.Error(), late: errors.Is(err, errLate)})
+	r.Faults = append(r.Faults, Fault{Part: part, Error: err.Error(), err: err})
 }
 
 // decided takes over what a decision found. A round may decide several times:
@@ -191,7 +195,7 @@ func union(a, b []string) []string {
 
 // fault records the outcome of the last try; nil clears an earlier one.
 func (s *StoreResult) fault(err error) {
-	s.Error, s.Reason = "", ""
+	s.Error, s.Reason, s.err = "", "", err
 	if err != nil {
 		s.Error, s.Reason = err.Error(), reason(err)
 	}

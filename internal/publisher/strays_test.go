@@ -26,7 +26,12 @@ type places struct {
 // Key 3 was revoked, and the cluster still shows it.
 func newPlaces(t *testing.T) *places {
 	t.Helper()
-	p := &places{one: newFaulty(), two: newFaulty(), three: newFaulty(), source: new(origins)}
+	return newPlacesIn(t, newFaulty)
+}
+
+func newPlacesIn(t *testing.T, empty func() *faulty) *places {
+	t.Helper()
+	p := &places{one: empty(), two: empty(), three: empty(), source: new(origins)}
 	p.source.set(shows(t, "A", 1, 2, 3))
 	before := p.start(t, nil, p.one, p.two)
 	before.Round(t.Context())
@@ -103,6 +108,30 @@ func TestTheStateMovesWithTheConfiguration(t *testing.T) {
 			p.continued(t, step.in)
 		})
 	}
+}
+
+// Where all objects share a version the documents that a move writes keep it
+// from abandoning the old place at once. The next round does that.
+func TestTheOldPlaceIsAbandonedAfterAConflict(t *testing.T) {
+	p := newPlacesIn(t, func() *faulty { return &faulty{Store: newMedium(t, true)} })
+	b := p.start(t, nil, p.two, p.one)
+	for _, old := range []struct {
+		when string
+		want error
+	}{
+		{"after the round that moved it", nil},
+		{"after the next", state.ErrMoved},
+	} {
+		round := b.Round(t.Context())
+		wantAlarms(t, round, keys.AlarmRevoked)
+		if err := round.Err(); err != nil {
+			t.Errorf("%s: %v", old.when, err)
+		}
+		if _, _, err := state.Read(t.Context(), p.one); !errors.Is(err, old.want) {
+			t.Errorf("%s: the state in the old place: %v; want %v", old.when, err, old.want)
+		}
+	}
+	p.continued(t, p.two)
 }
 
 // A plan tells what a round would do, and leaves the old place for the round.

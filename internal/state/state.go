@@ -42,7 +42,7 @@ type State struct {
 	// Removed are the IDs of the keys that left last, the latest at the end: a
 	// store that still holds one was left so by a crash.
 	Removed []string
-	// MovedFrom is the [Digest] of the state in another store that this one continues.
+	// MovedFrom is the [State.Digest] of the state in another store that this one continues.
 	MovedFrom string
 
 	// What a newer version of this program wrote beside the above: of the whole
