@@ -1,55 +1,19 @@
 package main
 
 import (
-	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/issuer-sync/issuer-sync/internal/settings"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
-// checker collects mistakes, each with the place where the value was given.
-type checker struct {
-	file    string            // the configuration file; "" if there is none
-	origins map[string]string // environment variable or flag, for fields that have their value from there
-	broken  []string          // fields whose value could not be read: nothing more is said about them
-	faults  []error
-}
+// checker adds the checks of issuer-sync's own values.
+type checker struct{ settings.Checker }
 
-// fault records a mistake, unless it follows from another one. Values must be
-// fit to be shown.
-func (c *checker) fault(field, format string, args ...any) {
-	if slices.ContainsFunc(c.broken, func(broken string) bool { return within(field, broken) || within(broken, field) }) {
-		return
-	}
-	c.faults = append(c.faults, fmt.Errorf("%s: %s", c.place(field), fmt.Sprintf(format, args...)))
-}
-
-// broke records that the value of a field could not be read.
-func (c *checker) broke(field string, err error) {
-	c.fault(field, "%v", err)
-	c.broken = append(c.broken, field)
-}
-
-func (c *checker) place(field string) string {
-	if origin, ok := c.origins[field]; ok {
-		return origin
-	}
-	if c.file == "" {
-		return field
-	}
-	return c.file + ": " + field
-}
-
-// within reports whether a field is another one or a part of it.
-func within(field, whole string) bool {
-	rest, ok := strings.CutPrefix(field, whole)
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-}
+func (c *checker) fault(field, format string, args ...any) { c.Fault(field, format, args...) }
 
 func (c *checker) exactlyOne(field string, given map[string]bool) {
 	var names, set []string
@@ -67,12 +31,6 @@ func (c *checker) exactlyOne(field string, given map[string]bool) {
 		c.fault(field, "it says nothing; want exactly one of %s (written %s: {} if it has no fields)", strings.Join(names, ", "), names[0])
 	default:
 		c.fault(field, "it has %s; want exactly one, and another list entry for each other", strings.Join(set, " and "))
-	}
-}
-
-func (c *checker) duration(field string, d, least, most time.Duration) {
-	if d < least || d > most {
-		c.fault(field, "%s; want %s to %s, with its unit", d, least, most)
 	}
 }
 
@@ -123,17 +81,4 @@ func showURL(s string) (string, bool) {
 		return "", false
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String(), true
-}
-
-func (c *checker) address(field, s string) {
-	if s == "" {
-		return
-	}
-	_, port, err := net.SplitHostPort(s)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		c.fault(field, "%q; want host:port with a port from 0 to 65535, such as :8443", s)
-	}
 }

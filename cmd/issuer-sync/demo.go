@@ -106,11 +106,11 @@ func (d *demo) say(format string, args ...any) {
 
 // serve starts the HTTPS server; its address is the issuer.
 func (d *demo) serve(ctx context.Context, running *errgroup.Group) (err error) {
-	if d.authority, err = newDemoAuthority(d.directory, d.log); err != nil {
+	if d.authority, err = newDemoAuthority(d.directory); err != nil {
 		return err
 	}
 	d.server, err = httpserver.Listen(ctx, httpserver.Config{
-		Name: "documents", Address: "127.0.0.1:0", Certificate: d.authority.certificate, Log: d.log,
+		Name: "documents", Address: "127.0.0.1:0", GetCertificate: d.authority.Get, Log: d.log,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.handler.ServeHTTP(w, r) }),
 	})
 	if err != nil {
@@ -122,7 +122,7 @@ func (d *demo) serve(ctx context.Context, running *errgroup.Group) (err error) {
 	if d.handler, err = oidc.NewHandler(d.issuer); err != nil {
 		return err
 	}
-	d.client = clientTrusting(d.authority.roots)
+	d.client = clientTrusting(d.authority.Roots())
 	running.Go(func() error { return d.server.Run(ctx) })
 	return nil
 }
@@ -240,7 +240,7 @@ func (d *demo) await(ctx context.Context, n int) error {
 
 // look verifies the documents as issuer-sync verify does.
 func (d *demo) look(ctx context.Context) error {
-	report := oidc.Verify(ctx, d.issuer, oidc.VerifyOptions{Roots: d.authority.roots})
+	report := oidc.Verify(ctx, d.issuer, oidc.VerifyOptions{Roots: d.authority.Roots()})
 	if report.Failed() {
 		printReport(d.out, report)
 		return errors.New("the published documents do not pass")

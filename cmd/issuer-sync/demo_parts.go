@@ -2,16 +2,8 @@ package main
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"log/slog"
-	"math/big"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,7 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+	"github.com/issuer-sync/issuer-sync/internal/selfcert"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
@@ -58,49 +50,25 @@ func demoToken(issuer oidc.Issuer, private crypto.Signer) (string, error) {
 	return token, nil
 }
 
-// demoAuthority is a certificate for 127.0.0.1 that vouches for itself.
+// demoAuthority is a certificate for 127.0.0.1, and a file with the CA to trust.
 type demoAuthority struct {
-	caFile      string
-	certificate *httpserver.Certificate
-	roots       *x509.CertPool
+	*selfcert.Certificate
+	caFile string
 }
 
-func newDemoAuthority(directory string, log *slog.Logger) (*demoAuthority, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func newDemoAuthority(directory string) (*demoAuthority, error) {
+	now := time.Now()
+	certificate, err := selfcert.New(selfcert.Spec{
+		Name: "issuer-sync demo", CAName: "issuer-sync demo CA",
+		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(30 * 24 * time.Hour),
+	})
 	if err != nil {
-		return nil, fmt.Errorf("making a TLS key: %w", err)
+		return nil, fmt.Errorf("making the TLS certificate of the demo: %w", err)
 	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "issuer-sync demo"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(30 * 24 * time.Hour),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true,
+	a := &demoAuthority{Certificate: certificate, caFile: filepath.Join(directory, "ca.crt")}
+	if err := os.WriteFile(a.caFile, certificate.CA, 0o600); err != nil {
+		return nil, fmt.Errorf("writing the CA of the demo: %w", err)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		return nil, fmt.Errorf("making a TLS certificate: %w", err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the TLS key: %w", err)
-	}
-	a := &demoAuthority{caFile: filepath.Join(directory, "ca.crt"), roots: x509.NewCertPool()}
-	keyFile := filepath.Join(directory, "tls.key")
-	certificatePEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	a.roots.AppendCertsFromPEM(certificatePEM)
-	for name, content := range map[string][]byte{
-		a.caFile: certificatePEM,
-		keyFile:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-	} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			return nil, fmt.Errorf("writing the TLS certificate: %w", err)
-		}
-	}
-	a.certificate, err = httpserver.NewCertificate(a.caFile, keyFile, log)
-	return a, err
+	return a, nil
 }

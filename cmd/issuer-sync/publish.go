@@ -15,10 +15,15 @@ import (
 // planPatience is how long a dry run waits for slow sources and stores.
 const planPatience = 30 * time.Second
 
+// publishFlags are what publish is asked for.
+type publishFlags struct {
+	dryRun       bool
+	output       string
+	acceptShrink []string
+}
+
 func newPublishCommand(lookup lookupFunc) *cobra.Command {
-	var dryRun bool
-	var output string
-	var acceptShrink []string
+	var f publishFlags
 	cmd := &cobra.Command{
 		Use:   "publish",
 		Short: "Publish once: for cron, and to bootstrap a cluster",
@@ -31,16 +36,16 @@ until --accept-shrink names them.
 With --dry-run nothing is written, and the exit code is 3 if anything would be.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			publishers, err := configured(cmd, lookup, &output, builder{acceptShrink: acceptShrink})
+			publishers, err := configured(cmd, lookup, &f.output, builder{acceptShrink: f.acceptShrink})
 			if err != nil {
 				return err
 			}
-			return publishOnce(cmd, publishers, dryRun, output, acceptShrink)
+			return f.publishOnce(cmd, publishers)
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; exit with 3 if anything would be written")
-	cmd.Flags().StringSliceVar(&acceptShrink, "accept-shrink", nil, "IDs of keys that may leave although more than half of the keys leave with them; only those whose retention is over do")
-	outputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "write nothing; exit with 3 if anything would be written")
+	cmd.Flags().StringSliceVar(&f.acceptShrink, "accept-shrink", nil, "IDs of keys that may leave although more than half of the keys leave with them; only those whose retention is over do")
+	outputFlag(cmd, &f.output)
 	bindFlags(cmd.Flags(), documentSettings())
 	return cmd
 }
@@ -94,9 +99,9 @@ func whyStays(rounds []publisher.Round, id string) string {
 	return "no such key; want one of " + strings.Join(known, ", ")
 }
 
-func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun bool, output string, acceptShrink []string) error {
+func (f publishFlags) publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher) error {
 	do := (*publisher.Publisher).Round
-	if dryRun {
+	if f.dryRun {
 		do = func(p *publisher.Publisher, ctx context.Context) publisher.Round { return p.Plan(ctx, planPatience) }
 	}
 	rounds := make([]publisher.Round, 0, len(publishers))
@@ -107,19 +112,19 @@ func publishOnce(cmd *cobra.Command, publishers []*publisher.Publisher, dryRun b
 		switch {
 		case round.Err() != nil:
 			code = exitFailed
-		case dryRun && round.Pending() && code == 0:
+		case f.dryRun && round.Pending() && code == 0:
 			code = exitChanges
 		}
-		if output == "text" {
+		if f.output == "text" {
 			printRound(cmd.OutOrStdout(), round)
 		}
 	}
-	if output == "json" {
+	if f.output == "json" {
 		if err := printJSON(cmd.OutOrStdout(), rounds); err != nil {
 			return failed(err)
 		}
 	}
-	for _, id := range acceptShrink {
+	for _, id := range f.acceptShrink {
 		if why := whyStays(rounds, id); why != "" {
 			fmt.Fprintf(cmd.ErrOrStderr(), "issuer-sync: --accept-shrink %s: %s\n", id, why)
 			code = exitFailed

@@ -52,7 +52,7 @@ ID that begins with "-" goes behind "--".`,
 			if err != nil {
 				return failed(fmt.Errorf("revoking: %w", err))
 			}
-			return reportRevocation(cmd.OutOrStdout(), round, undo, output)
+			return revoked{r, round}.report(cmd.OutOrStdout(), output)
 		},
 	}
 	cmd.Flags().StringVar(&issuer, "issuer", "", "the issuer, as the configuration has it; may be left out if there is only one")
@@ -128,21 +128,31 @@ func confirm(in io.Reader, out io.Writer, id string) error {
 	return nil
 }
 
-func reportRevocation(w io.Writer, round publisher.Round, undo bool, output string) error {
+// revoked is a revocation, or one that was taken back, and its round.
+type revoked struct {
+	publisher.Revocation
+	round publisher.Round
+}
+
+func (r revoked) report(w io.Writer, output string) error {
 	if output == "json" {
-		if err := printJSON(w, round); err != nil {
+		if err := printJSON(w, r.round); err != nil {
 			return failed(err)
 		}
 	} else {
-		printRound(w, round)
-		said := "revoked; it is kept out while any source shows it"
-		if undo {
-			said = "the revocation is taken back"
-		}
-		fmt.Fprintf(w, "  %s. See: issuer-sync status\n", said)
+		r.print(w)
 	}
-	if err := round.Err(); err != nil {
+	if err := r.round.Err(); err != nil {
 		return failed(fmt.Errorf("done in the state, but not everywhere in the documents; run and publish go on trying: %w", err))
 	}
 	return nil
+}
+
+func (r revoked) print(w io.Writer) {
+	printRound(w, r.round)
+	said := "revoked; it is kept out while any source shows it"
+	if r.Undo {
+		said = "the revocation is taken back"
+	}
+	fmt.Fprintf(w, "  %s. See: issuer-sync status\n", said)
 }

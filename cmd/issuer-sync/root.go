@@ -25,8 +25,7 @@ configuration, 3 --dry-run found something to write.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().String("config", "", "configuration file, YAML (ISSUER_SYNC_CONFIG)")
-	bindFlags(root.PersistentFlags(), logSettings())
+	bindFlags(root.PersistentFlags(), append(logSettings(), configSetting()))
 	root.AddCommand(newDemoCommand(lookup), newRunCommand(lookup), newPublishCommand(lookup), newStatusCommand(lookup),
 		newRevokeCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup))
 	return root

@@ -59,9 +59,9 @@ type daemon struct {
 	publishers  []*publisher.Publisher
 	status      *statusPage
 	readiness   readiness
-	certificate *httpserver.Certificate
-	elector     *lease.Elector    // nil: every replica writes
-	recorder    *cluster.Recorder // nil: nobody is told of events
+	certificate *httpserver.Certificate // nil: plain HTTP
+	elector     *lease.Elector          // nil: every replica writes
+	recorder    *cluster.Recorder       // nil: nobody is told of events
 }
 
 func newDaemon(config config, lookup lookupFunc, log *slog.Logger) (*daemon, error) {
@@ -142,9 +142,13 @@ func (d *daemon) run(ctx context.Context) error {
 }
 
 func (d *daemon) listen(ctx context.Context) ([]*httpserver.Server, error) {
+	documents := httpserver.Config{Name: "documents", Address: d.config.Serve.Address, Handler: d.handler}
+	if d.certificate != nil {
+		documents.GetCertificate = d.certificate.Get
+	}
 	var servers []*httpserver.Server
 	for _, c := range []httpserver.Config{
-		{Name: "documents", Address: d.config.Serve.Address, Handler: d.handler, Certificate: d.certificate},
+		documents,
 		{Name: "admin", Address: d.config.Admin.Address, Handler: d.admin()},
 	} {
 		if c.Address == "" {

@@ -37,7 +37,7 @@ func (c config) validate(check *checker) {
 	c.distinctStores(check)
 	c.LeaderElection.validate(check)
 	c.Serve.validate(check)
-	check.address("admin.address", c.Admin.Address)
+	check.Address("admin.address", c.Admin.Address)
 }
 
 func (c config) distinctIssuers(check *checker) {
@@ -132,25 +132,25 @@ func (c leaderElectionConfig) validate(check *checker) {
 const maxMaxAge = 24 * time.Hour
 
 func (c serveConfig) validate(check *checker) {
-	check.address("serve.address", c.Address)
+	check.Address("serve.address", c.Address)
 	if c.TLS.CertFile != "" && c.TLS.KeyFile == "" {
 		check.fault("serve.tls.certFile", "%q without serve.tls.keyFile; want both or none", c.TLS.CertFile)
 	}
 	if c.TLS.KeyFile != "" && c.TLS.CertFile == "" {
 		check.fault("serve.tls.keyFile", "%q without serve.tls.certFile; want both or none", c.TLS.KeyFile)
 	}
-	check.duration("serve.maxAge", c.MaxAge, time.Second, maxMaxAge)
-	check.duration("serve.linger", c.Linger, 0, 5*time.Minute)
+	check.Duration("serve.maxAge", c.MaxAge, time.Second, maxMaxAge)
+	check.Duration("serve.linger", c.Linger, 0, 5*time.Minute)
 }
 
 func (c issuerConfig) validate(check *checker, at string) {
 	check.issuer(at+".url", c.URL)
-	check.duration(at+".interval", c.Interval, time.Second, 24*time.Hour)
+	check.Duration(at+".interval", c.Interval, time.Second, 24*time.Hour)
 	if c.Keys.Max < 1 || c.Keys.Max > keys.MaxKeys {
 		check.fault(at+".keys.max", "%d; want 1 to %d, the most that relying parties read", c.Keys.Max, keys.MaxKeys)
 	}
-	check.duration(at+".keys.retention", c.Keys.Retention, time.Minute, 400*24*time.Hour)
-	check.duration(at+".keys.minimumWait", c.Keys.MinimumWait, time.Second, 30*24*time.Hour)
+	check.Duration(at+".keys.retention", c.Keys.Retention, time.Minute, 400*24*time.Hour)
+	check.Duration(at+".keys.minimumWait", c.Keys.MinimumWait, time.Second, 30*24*time.Hour)
 	if len(c.Sources) == 0 {
 		check.fault(at+".sources", "there is none; want at least one of cluster, files, jwks")
 	}

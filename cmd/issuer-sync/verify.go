@@ -146,7 +146,7 @@ func (f verifyFlags) validate() error {
 			check.fault("--context", needless)
 		}
 	}
-	return errors.Join(check.faults...)
+	return check.Err()
 }
 
 // azureAudience is what Entra wants in tokens, in the public cloud.

@@ -67,13 +67,38 @@ func rules() []rule {
 		},
 		{
 			packages: []string{"cmd/proxy"},
-			never:    slices.Concat(kubernetes, cloudSDKs, configuration, []string{"pkg/mutate"}),
+			never:    slices.Concat(kubernetes, cloudSDKs, configuration, []string{"pkg/mutate", "internal/entra"}),
 			why:      "the sidecar is small and takes flags and environment alone",
 		},
 		{
 			packages: []string{"cmd/webhook"},
-			never:    slices.Concat(cloudSDKs, []string{"pkg/oidc", "pkg/exchange"}),
+			never:    slices.Concat(cloudSDKs, []string{"pkg/oidc", "pkg/exchange", "internal/entra"}),
 			why:      "the webhook talks to the API server alone",
+		},
+		{
+			packages: []string{"internal/admission", "internal/accounts"},
+			never:    slices.Concat(cloudSDKs, []string{"pkg/oidc", "pkg/keys", "pkg/exchange"}),
+			why:      "who gets an identity is decided without keys, documents and tokens",
+		},
+		{
+			packages: []string{"internal/admission"},
+			never:    []string{"k8s.io/client-go"},
+			why:      "a review is answered without knowing how ServiceAccounts are looked up",
+		},
+		{
+			packages: []string{"internal/kube"},
+			never:    slices.Concat(cloudSDKs, []string{"pkg", "internal"}),
+			why:      "the way to an API server is the same whatever is asked there",
+		},
+		{
+			packages: []string{"internal/settings"},
+			never:    []string{"k8s.io/client-go", "pkg", "internal"},
+			why:      "how settings are read is the same whatever they mean",
+		},
+		{
+			packages: []string{"internal/selfcert"},
+			only:     nothing,
+			why:      "a certificate is made of the standard library",
 		},
 		{
 			packages: []string{"internal/httpserver"},
@@ -87,9 +112,12 @@ func rules() []rule {
 		},
 		{
 			packages: []string{"cmd", "internal", "pkg"},
-			except:   []string{"internal/cluster", "internal/store/configmap", "internal/lease", "internal/servingcert", "internal/accounts"},
-			direct:   []string{"k8s.io/client-go"},
-			why:      "clusters are talked to in one place, and where a store, a lease or a certificate is one",
+			except: []string{
+				"internal/kube", "internal/cluster", "internal/accounts",
+				"internal/lease", "internal/servingcert", "internal/store/configmap",
+			},
+			direct: []string{"k8s.io/client-go"},
+			why:    "clusters are reached in one place, and asked where ServiceAccounts, a lease, a certificate or a store are in one",
 		},
 		{
 			packages: []string{"cmd", "internal", "pkg"},

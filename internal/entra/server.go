@@ -2,21 +2,13 @@ package entra
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math/big"
-	"net"
-	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+	"github.com/issuer-sync/issuer-sync/internal/selfcert"
 )
 
 // ListenConfig says where a [Server] listens.
@@ -34,9 +26,8 @@ type ListenConfig struct {
 // was made for it. Run must be called, else the listener leaks.
 type Server struct {
 	*StandIn
-	listener net.Listener
-	server   *http.Server
-	ca       []byte
+	server *httpserver.Server
+	ca     []byte
 }
 
 // Listen opens the address. Connections wait until Run.
@@ -48,36 +39,31 @@ func Listen(ctx context.Context, where ListenConfig, config Config) (*Server, er
 	if !where.Anywhere && !address.Addr().Unmap().IsLoopback() {
 		return nil, fmt.Errorf("address of the Entra stand-in %q: want loopback, such as 127.0.0.1:0", where.Address)
 	}
-	certificate, ca, err := newCertificate(address.Addr(), where.Names)
+	now := time.Now()
+	certificate, err := selfcert.New(selfcert.Spec{
+		Name: standIn, CAName: "CA of " + standIn,
+		DNSNames: where.Names, Addresses: []netip.Addr{address.Addr()},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate of the Entra stand-in: %w", err)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", where.Address)
+	s := &Server{ca: certificate.CA}
+	s.server, err = httpserver.Listen(ctx, httpserver.Config{
+		Name: "the Entra stand-in", Address: where.Address, Handler: s, Log: config.Log,
+		GetCertificate: certificate.Get,
+		WriteTimeout:   2 * time.Minute, // faults take their time
+	})
 	if err != nil {
-		return nil, fmt.Errorf("listening for the Entra stand-in on %q: %w", where.Address, err)
+		return nil, err
 	}
 	if config.URL == "" {
-		config.URL = "https://" + listener.Addr().String()
+		config.URL = "https://" + s.server.Address()
 	}
-	standIn, err := New(config)
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+	if s.StandIn, err = New(config); err != nil {
+		return nil, errors.Join(err, s.server.Close())
 	}
-	return &Server{
-		StandIn:  standIn,
-		listener: listener,
-		ca:       ca,
-		server: &http.Server{
-			Handler:           standIn,
-			TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       10 * time.Second,
-			WriteTimeout:      2 * time.Minute, // faults take their time
-			IdleTimeout:       time.Minute,
-			MaxHeaderBytes:    16 << 10,
-			ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
-		},
-	}, nil
+	return s, nil
 }
 
 // URL is where the stand-in is reached: the authority host.
@@ -88,64 +74,4 @@ func (s *Server) CA() []byte { return s.ca }
 
 // Run serves until ctx ends, lets requests under way finish for at most 10
 // seconds, and returns nil after a clean stop.
-func (s *Server) Run(ctx context.Context) error {
-	serving := make(chan error, 1)
-	go func() { serving <- s.server.ServeTLS(s.listener, "", "") }()
-	select {
-	case err := <-serving:
-		return fmt.Errorf("serving the Entra stand-in: %w", err)
-	case <-ctx.Done():
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	err := s.server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.server.Close())
-	}
-	if served := <-serving; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
-}
-
-// newCertificate makes a CA and a certificate of it for the address. The CA's
-// private key is forgotten.
-func newCertificate(address netip.Addr, names []string) (certificate tls.Certificate, ca []byte, err error) {
-	authority := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "CA of " + standIn},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().AddDate(1, 0, 0),
-		KeyUsage:              x509.KeyUsageCertSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: standIn},
-		NotBefore:    authority.NotBefore,
-		NotAfter:     authority.NotAfter,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses:  []net.IP{address.AsSlice()},
-		DNSNames:     names,
-	}
-	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return certificate, nil, err
-	}
-	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return certificate, nil, err
-	}
-	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
-	if err != nil {
-		return certificate, nil, err
-	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, authority, leafKey.Public(), authorityKey)
-	if err != nil {
-		return certificate, nil, err
-	}
-	certificate = tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: leafKey}
-	return certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityDER}), nil
-}
+func (s *Server) Run(ctx context.Context) error { return s.server.Run(ctx) }

@@ -4,6 +4,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,13 +19,13 @@ import (
 
 // Limits of every server. A client that needs more is broken or hostile.
 const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
-	writeTimeout      = 10 * time.Second
-	idleTimeout       = 60 * time.Second
-	maxHeaderBytes    = 16 << 10
-	maxConnections    = 4096
-	drainTimeout      = 10 * time.Second
+	readHeaderTimeout   = 5 * time.Second
+	readTimeout         = 10 * time.Second
+	defaultWriteTimeout = 10 * time.Second
+	idleTimeout         = 60 * time.Second
+	maxHeaderBytes      = 16 << 10
+	maxConnections      = 4096
+	drainTimeout        = 10 * time.Second
 )
 
 // Config says what one server serves, and where.
@@ -34,15 +35,22 @@ type Config struct {
 	// Address is host:port as for net.Listen.
 	Address string
 	Handler http.Handler
-	// Certificate makes it an HTTPS server; nil means plain HTTP.
-	Certificate *Certificate
+	// GetCertificate makes it an HTTPS server, as in tls.Config; nil means plain
+	// HTTP.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// MinTLSVersion is one of crypto/tls; 0 means TLS 1.2.
+	MinTLSVersion uint16
+	// WriteTimeout is how long an answer may take from the end of the request's
+	// header, the handler's own time included; 0 means 10 seconds.
+	WriteTimeout time.Duration
 	// Linger is how long the server goes on as before once it is told to stop,
 	// so that load balancers notice first.
 	Linger time.Duration
 	Log    *slog.Logger
 }
 
-// Server is a listening server. Run must be called, else the listener leaks.
+// Server is a listening server. Run or Close must be called, else the listener
+// leaks.
 type Server struct {
 	config   Config
 	listener net.Listener
@@ -63,24 +71,24 @@ func newServer(config Config, listener net.Listener) *Server {
 		Handler:           config.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      cmp.Or(config.WriteTimeout, defaultWriteTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// Failed handshakes and the like: the client's trouble, not ours.
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
 	}
-	if config.Certificate != nil {
-		server.TLSConfig = tlsConfig(config.Certificate)
+	if config.GetCertificate != nil {
+		server.TLSConfig = tlsConfig(config)
 	}
 	return &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}
 }
 
 // tlsConfig is what public relying parties speak: TLS 1.2 with forward secrecy
 // and authenticated encryption only, or 1.3.
-func tlsConfig(certificate *Certificate) *tls.Config {
+func tlsConfig(config Config) *tls.Config {
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: certificate.Get,
+		MinVersion:     cmp.Or(config.MinTLSVersion, tls.VersionTLS12),
+		GetCertificate: config.GetCertificate,
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -92,18 +100,27 @@ func tlsConfig(certificate *Certificate) *tls.Config {
 // Address returns the address that the server listens on, with its real port.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
+// Close closes the listener of a server that will not Run.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil {
+		return fmt.Errorf("closing %s on %q: %w", s.config.Name, s.config.Address, err)
+	}
+	return nil
+}
+
 // Run serves until ctx ends, lingers, lets requests under way finish for at
 // most 10 seconds, and returns nil after a clean stop.
 func (s *Server) Run(ctx context.Context) error {
+	encrypted := s.config.GetCertificate != nil
 	serving := make(chan error, 1)
 	go func() {
-		if s.config.Certificate != nil {
+		if encrypted {
 			serving <- s.server.ServeTLS(s.listener, "", "")
 		} else {
 			serving <- s.server.Serve(s.listener)
 		}
 	}()
-	s.config.Log.Info("serving", "server", s.config.Name, "address", s.Address(), "tls", s.config.Certificate != nil)
+	s.config.Log.Info("serving", "server", s.config.Name, "address", s.Address(), "tls", encrypted)
 	select {
 	case err := <-serving:
 		return fmt.Errorf("serving %s on %q: %w", s.config.Name, s.config.Address, err)

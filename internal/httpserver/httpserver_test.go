@@ -127,6 +127,25 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
+func TestCloseFreesTheAddress(t *testing.T) {
+	config := httpserver.Config{Name: "documents", Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
+	server, err := httpserver.Listen(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Address()); err == nil {
+		conn.Close() //nolint:errcheck // it must not have opened
+		t.Error("the address still answers")
+	}
+	want := fmt.Sprintf("closing documents on \"127.0.0.1:0\": close tcp %s: use of closed network connection", server.Address())
+	if err := server.Close(); err == nil || err.Error() != want {
+		t.Errorf("closed twice: %v; want %s", err, want)
+	}
+}
+
 func TestOversizedHeader(t *testing.T) {
 	address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler()})
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
@@ -183,20 +202,23 @@ func TestTLSVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler(), Certificate: loaded})
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
 	for _, test := range []struct {
-		name   string
-		client *tls.Config
-		ok     bool
+		name    string
+		minimum uint16
+		client  *tls.Config
+		ok      bool
 	}{
-		{"TLS 1.3", &tls.Config{}, true},
-		{"TLS 1.2 with authenticated encryption", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, true},
-		{"TLS 1.2 with CBC", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, false},
-		{"TLS 1.1", &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
+		{"TLS 1.3", 0, &tls.Config{}, true},
+		{"TLS 1.3 where it is the minimum", tls.VersionTLS13, &tls.Config{}, true},
+		{"TLS 1.2 where 1.3 is the minimum", tls.VersionTLS13, &tls.Config{MaxVersion: tls.VersionTLS12}, false},
+		{"TLS 1.2 with authenticated encryption", 0, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, true},
+		{"TLS 1.2 with CBC", 0, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, false},
+		{"TLS 1.1", 0, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler(), GetCertificate: loaded.Get, MinTLSVersion: test.minimum})
 			test.client.RootCAs, test.client.ServerName = roots, "x.test"
 			conn, err := (&tls.Dialer{Config: test.client}).DialContext(t.Context(), "tcp", address)
 			if err == nil {

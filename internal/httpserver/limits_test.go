@@ -67,11 +67,12 @@ func (a *accepted) Close() error {
 }
 
 // inBubble runs a server in a bubble; stop ends it and returns what Run did.
-func inBubble(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, listener *pipes, stop func() error)) {
+func inBubble(t *testing.T, config httpserver.Config, test func(t *testing.T, listener *pipes, stop func() error)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		listener := newPipes()
-		server := httpserver.Over(listener, httpserver.Config{Name: "test", Address: "pipes", Handler: handler, Log: slog.New(slog.DiscardHandler)})
+		config.Name, config.Address, config.Log = "test", "pipes", slog.New(slog.DiscardHandler)
+		server := httpserver.Over(listener, config)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- server.Run(ctx) }()
@@ -86,22 +87,24 @@ func inBubble(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, li
 
 func TestSlowClientsAreCut(t *testing.T) {
 	for _, test := range []struct {
-		name, sent string
-		reads      bool
-		want       time.Duration
+		name, sent   string
+		reads        bool
+		writeTimeout time.Duration
+		want         time.Duration
 	}{
-		{"nothing comes", "", true, 5 * time.Second},
-		{"the header stops", "GET / HTTP/1.1\r\nHost:", true, 5 * time.Second},
-		{"the body stops", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", true, 10 * time.Second},
-		{"the answer is not read", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 10 * time.Second},
-		{"no second request comes", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true, time.Minute},
+		{"nothing comes", "", true, 0, 5 * time.Second},
+		{"the header stops", "GET / HTTP/1.1\r\nHost:", true, 0, 5 * time.Second},
+		{"the body stops", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", true, 0, 10 * time.Second},
+		{"the answer is not read", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 0, 10 * time.Second},
+		{"the answer is not read, though it may take its time", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 35 * time.Second, 35 * time.Second},
+		{"no second request comes", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true, 0, time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			handler := func(w http.ResponseWriter, r *http.Request) {
+			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)                     //nolint:errcheck // it may stop
 				io.WriteString(w, strings.Repeat("x", 100<<10)) //nolint:errcheck // it may not be read
-			}
-			inBubble(t, handler, func(t *testing.T, listener *pipes, _ func() error) {
+			})
+			inBubble(t, httpserver.Config{Handler: handler, WriteTimeout: test.writeTimeout}, func(t *testing.T, listener *pipes, _ func() error) {
 				client, gone := listener.dial()
 				start := time.Now()
 				if _, err := io.WriteString(client, test.sent); err != nil {
@@ -122,7 +125,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	inBubble(t, http.NotFound, func(t *testing.T, listener *pipes, _ func() error) {
+	inBubble(t, httpserver.Config{Handler: http.NotFoundHandler()}, func(t *testing.T, listener *pipes, _ func() error) {
 		begin := time.Now()
 		for i := range 4097 {
 			client, _ := listener.dial()
@@ -143,11 +146,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 func TestDrainingEnds(t *testing.T) {
 	entered := make(chan struct{}, 1)
-	handler := func(_ http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		entered <- struct{}{}
 		<-r.Context().Done()
-	}
-	inBubble(t, handler, func(t *testing.T, listener *pipes, stop func() error) {
+	})
+	inBubble(t, httpserver.Config{Handler: handler}, func(t *testing.T, listener *pipes, stop func() error) {
 		client, _ := listener.dial()
 		go io.Copy(io.Discard, client) //nolint:errcheck // until the server hangs up
 		if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {

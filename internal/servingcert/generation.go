@@ -1,18 +1,16 @@
 package servingcert
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"time"
+
+	"github.com/issuer-sync/issuer-sync/internal/selfcert"
 )
 
 // backdate is how long before it was made a certificate is valid already. It
@@ -20,11 +18,8 @@ import (
 // zone, 14 hours at most. It costs nothing: nobody had the key then.
 const backdate = 24 * time.Hour
 
-// PEM block types (RFC 7468 sections 5 and 10).
-const (
-	certificateBlock = "CERTIFICATE"
-	privateKeyBlock  = "PRIVATE KEY"
-)
+// certificateBlock is the type of a PEM block (RFC 7468 section 5).
+const certificateBlock = "CERTIFICATE"
 
 // generation is a CA and the only certificate that it ever signed: its private
 // key is forgotten at once. Who trusts the CA trusts that certificate and no
@@ -41,44 +36,15 @@ type texts struct{ cert, key, ca []byte }
 
 // newGeneration makes keys and certificates that are valid for lifetime from now.
 func newGeneration(now time.Time, names []string, lifetime time.Duration) (*generation, error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making the key of a CA: %w", err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making the key of a certificate: %w", err)
-	}
-	ca := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "issuer-sync webhook CA of " + now.UTC().Format(time.RFC3339)},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(lifetime),
-		KeyUsage: x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		return nil, fmt.Errorf("making a CA: %w", err)
-	}
-	if ca, err = x509.ParseCertificate(caDER); err != nil { // now with the ID of its key
-		return nil, fmt.Errorf("making a CA: %w", err)
-	}
-	leaf := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "issuer-sync webhook"}, // a DNS name may be too long for it
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, DNSNames: names,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	made, err := selfcert.New(selfcert.Spec{
+		Name:     "issuer-sync webhook", // a DNS name may be too long for it
+		CAName:   "issuer-sync webhook CA of " + now.UTC().Format(time.RFC3339),
+		DNSNames: names, NotBefore: now.Add(-backdate), NotAfter: now.Add(lifetime),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("making a certificate for %q: %w", names, err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the key of a certificate: %w", err)
-	}
-	return parseGeneration(texts{
-		cert: encode(certificateBlock, leafDER), key: encode(privateKeyBlock, keyDER), ca: encode(certificateBlock, caDER),
-	})
+	return parseGeneration(texts{cert: made.Cert, key: made.Key, ca: made.CA})
 }
 
 // parseGeneration reads PEM as newGeneration makes it. It refuses what a client

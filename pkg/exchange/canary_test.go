@@ -3,55 +3,19 @@ package exchange_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/pkg/exchange"
 )
-
-// echo is a server on loopback that answers with bytes made of the form it was
-// sent, whatever HTTP says of them.
-func echo(t *testing.T, s *tokenServer, answer func(form url.Values) string) string {
-	t.Helper()
-	plain, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener := tls.NewListener(plain, &tls.Config{Certificates: s.TLS.Certificates})
-	var serving sync.WaitGroup
-	t.Cleanup(func() {
-		_ = listener.Close()
-		serving.Wait()
-	})
-	serving.Go(func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer connection.Close()
-				request, err := http.ReadRequest(bufio.NewReader(connection))
-				if err != nil || request.ParseForm() != nil {
-					return
-				}
-				fmt.Fprint(connection, answer(request.PostForm))
-			})
-		}
-	})
-	return "https://" + listener.Addr().String()
-}
 
 func response(status, header, body string) string {
 	return "HTTP/1.1 " + status + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n" + header + "\r\n" + body
@@ -105,7 +69,9 @@ func TestCanary(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := echo(t, s, func(form url.Values) string { return answer(form.Get("client_assertion")) })
+			address := rawTokenServer(t, s, func(connection io.Writer, r *http.Request, _ *bufio.Reader) {
+				fmt.Fprint(connection, answer(r.PostForm.Get("client_assertion")))
+			})
 			path := tokenFile(t)
 			assertion, err := exchange.TokenFile(path).Assertion(t.Context())
 			if err != nil {

@@ -3,20 +3,16 @@ package exchange_test
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,65 +20,6 @@ import (
 
 	"github.com/issuer-sync/issuer-sync/pkg/exchange"
 )
-
-// tokenServer answers every request on loopback over TLS, and notes it. Its
-// certificate is httptest's: for 127.0.0.1 and example.com.
-type tokenServer struct {
-	*httptest.Server
-	ca string
-
-	mu          sync.Mutex
-	connections int
-	requests    []string
-	resumed     []bool
-	names       []string
-}
-
-func newTokenServer(t testing.TB) *tokenServer {
-	t.Helper()
-	s := new(tokenServer)
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.requests = append(s.requests, r.Method+" "+r.URL.Path+" "+r.Proto)
-		s.resumed = append(s.resumed, r.TLS.DidResume)
-		s.names = append(s.names, r.TLS.ServerName)
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, good)
-	}))
-	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.connections++
-		}
-	}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that are meant to fail
-	s.EnableHTTP2 = true
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	s.ca = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
-	return s
-}
-
-// client returns a client of a server with the real transport.
-func realClient(t testing.TB, endpoint exchange.Endpoint, change ...func(*exchange.Config)) *exchange.Client {
-	t.Helper()
-	config := exchange.Config{
-		Authority:  "https://login.example/",
-		Endpoint:   endpoint,
-		Assertions: exchange.TokenFile(tokenFile(t)),
-		Log:        slog.New(slog.DiscardHandler),
-	}
-	for _, f := range change {
-		f(&config)
-	}
-	c, err := exchange.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
 
 func TestAnExchangeIsOneRoundTrip(t *testing.T) {
 	s := newTokenServer(t)
@@ -196,31 +133,6 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// proxy notes the first line of what is sent to it, and hangs up.
-func proxy(t *testing.T) (address string, lines <-chan string) {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	seen := make(chan string, 10)
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			buffer := make([]byte, 100)
-			n, _ := connection.Read(buffer)
-			line, _, _ := strings.Cut(string(buffer[:n]), "\r\n")
-			seen <- line
-			_ = connection.Close()
-		}
-	}()
-	return listener.Addr().String(), seen
-}
-
 // Nothing is ever at 0.0.0.1: connecting fails at once, without the network.
 const nowhere = "https://0.0.0.1"
 
@@ -267,37 +179,12 @@ func TestAProxyIsUsedIfGiven(t *testing.T) {
 // then.
 func TestAConnectionThatDiesWithARequestIsNoFailure(t *testing.T) {
 	s := newTokenServer(t)
-	plain, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener := tls.NewListener(plain, &tls.Config{Certificates: s.TLS.Certificates})
-	var serving sync.WaitGroup
-	t.Cleanup(func() {
-		_ = listener.Close()
-		serving.Wait()
-	})
-	serving.Go(func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer connection.Close()
-				context.AfterFunc(t.Context(), func() { _ = connection.Close() })
-				reader := bufio.NewReader(connection)
-				request, err := http.ReadRequest(reader)
-				if err != nil || request.ParseForm() != nil {
-					return
-				}
-				fmt.Fprintf(connection, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(good), good)
-				_, _ = http.ReadRequest(reader)
-			})
-		}
+	address := rawTokenServer(t, s, func(connection io.Writer, _ *http.Request, more *bufio.Reader) {
+		fmt.Fprintf(connection, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(good), good)
+		_, _ = http.ReadRequest(more)
 	})
 	var lines strings.Builder
-	c := realClient(t, exchange.Endpoint{URL: "https://" + listener.Addr().String(), CAData: s.ca}, func(config *exchange.Config) {
+	c := realClient(t, exchange.Endpoint{URL: address, CAData: s.ca}, func(config *exchange.Config) {
 		config.Log = slog.New(slog.NewTextHandler(&lines, nil))
 	})
 	for range 3 {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
 // interval is the time between two rounds of the daemon, the least that it accepts.
@@ -85,7 +87,7 @@ func (h *home) start(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	d := &daemon{cmd: exec.CommandContext(t.Context(), issuerSync(t), "run", "--config", "c.yaml"), done: make(chan struct{})}
+	d := &daemon{cmd: exec.CommandContext(t.Context(), program.Build(t, "cmd/issuer-sync"), "run", "--config", "c.yaml"), done: make(chan struct{})}
 	d.cmd.Dir, d.cmd.Stderr = h.dir, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -113,7 +115,7 @@ func (h *home) start(t *testing.T) *daemon {
 // publishOnce runs "issuer-sync publish", which must do a whole round.
 func (h *home) publishOnce(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), issuerSync(t), "publish", "--config", "c.yaml")
+	cmd := exec.CommandContext(t.Context(), program.Build(t, "cmd/issuer-sync"), "publish", "--config", "c.yaml")
 	cmd.Dir = h.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("issuer-sync publish: %v\n%s", err, out)

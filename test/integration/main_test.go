@@ -4,9 +4,7 @@ package integration_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -17,46 +15,16 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
-// issuerSync returns the program, built once.
-func issuerSync(t *testing.T) string {
-	t.Helper()
-	path, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-//nolint:gochecknoglobals // one build serves all tests
-var built = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(binaries, "issuer-sync")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, "github.com/issuer-sync/issuer-sync/cmd/issuer-sync").CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("building issuer-sync: %w\n%s", err, out)
-	}
-	return path, err
-})
-
-//nolint:gochecknoglobals // set by TestMain, which alone can remove it at the end
-var binaries string
-
-func TestMain(m *testing.M) {
-	var err error
-	if binaries, err = os.MkdirTemp("", "issuer-sync-integration-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(binaries) //nolint:errcheck // a temporary directory
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { program.Main(m) }
 
 // run runs the program to its end.
 func run(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), issuerSync(t), args...)
+	cmd := exec.CommandContext(t.Context(), program.Build(t, "cmd/issuer-sync"), args...)
 	cmd.Dir = dir
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -76,7 +44,7 @@ type daemon struct {
 
 func start(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: exec.CommandContext(t.Context(), issuerSync(t), append([]string{"run"}, args...)...), log: &logBuffer{}}
+	d := &daemon{cmd: exec.CommandContext(t.Context(), program.Build(t, "cmd/issuer-sync"), append([]string{"run"}, args...)...), log: &logBuffer{}}
 	d.cmd.Dir = dir
 	d.cmd.Stderr = d.log
 	if err := d.cmd.Start(); err != nil {

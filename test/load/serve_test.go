@@ -25,7 +25,10 @@ import (
 
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/test/load"
+	"github.com/issuer-sync/issuer-sync/test/program"
 )
+
+func TestMain(m *testing.M) { program.Main(m) }
 
 // BenchmarkServe measures the issuer-sync binary against a bare net/http
 // server that gives the same answer, both over HTTPS with 64 keep-alive
@@ -34,8 +37,8 @@ import (
 // the source is gone, and the size of the binary.
 func BenchmarkServe(b *testing.B) {
 	dir := b.TempDir()
-	issuerSync := build(b, dir, "github.com/issuer-sync/issuer-sync/cmd/issuer-sync")
-	bare := build(b, dir, "github.com/issuer-sync/issuer-sync/test/load/bare")
+	issuerSync := program.Build(b, "cmd/issuer-sync")
+	bare := program.Build(b, "test/load/bare")
 	trust := prepare(b, dir, issuerSync)
 
 	started := time.Now()
@@ -111,17 +114,6 @@ func cpuTicks(b *testing.B, process *os.Process) float64 {
 		sum += ticks
 	}
 	return sum
-}
-
-func build(b *testing.B, dir, pkg string) string {
-	b.Helper()
-	name := filepath.Join(dir, filepath.Base(pkg))
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", name, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("building %s: %v\n%s", pkg, err, out)
-	}
-	return name
 }
 
 // prepare publishes one key into a directory and takes its source away again.
