@@ -5,17 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/issuer-sync/issuer-sync/internal/cluster"
+	"github.com/issuer-sync/issuer-sync/internal/kube"
 	"github.com/issuer-sync/issuer-sync/internal/lease"
 )
-
-// namespaceFile holds the namespace of the pod that this process runs in
-// (Kubernetes, serviceaccount admission).
-const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 // inCluster reports whether the process runs in a pod, as client-go does.
 func inCluster(lookup lookupFunc) bool {
@@ -31,7 +27,7 @@ func election(c leaderElectionConfig, lookup lookupFunc, log *slog.Logger, chang
 	namespace := c.Namespace
 	if namespace == "" {
 		var err error
-		if namespace, err = ownNamespace(lookup); err != nil {
+		if namespace, err = kube.PodNamespace(lookup); err != nil {
 			return nil, fmt.Errorf("leaderElection.namespace is empty, and so is that of this pod: %w; want the namespace of the Lease", err)
 		}
 	}
@@ -52,14 +48,6 @@ func identity(lookup lookupFunc) string {
 		name, _ = os.Hostname() // without one, the random part names it alone
 	}
 	return name + "_" + rand.Text()[:8]
-}
-
-func ownNamespace(lookup lookupFunc) (string, error) {
-	if namespace, _ := lookup("POD_NAMESPACE"); namespace != "" {
-		return namespace, nil
-	}
-	content, err := os.ReadFile(namespaceFile)
-	return strings.TrimSpace(string(content)), err
 }
 
 // recorder returns what tells the cluster of events; nil where there is no pod

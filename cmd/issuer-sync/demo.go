@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/httpserver"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/internal/source"
@@ -46,11 +47,11 @@ token both verify.`,
 			if !cmd.Flags().Changed("log-level") {
 				config.Level = "error" // the demo tells its own story
 			}
-			log, err := newLogger(cmd.ErrOrStderr(), config)
+			log, err := command.NewLogger(cmd.ErrOrStderr(), config.Level, config.Format)
 			if err != nil {
 				return err
 			}
-			return failed(runDemo(cmd.Context(), cmd.OutOrStdout(), log, keep))
+			return command.Failed(runDemo(cmd.Context(), cmd.OutOrStdout(), log, keep))
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "stay up at the end and print curl lines, until interrupted")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 )
 
@@ -35,14 +36,14 @@ serve it. Private keys are refused. Blocks that are left out are told on stderr.
 			}
 			document, err := jwks(files, cmd.ErrOrStderr())
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			if output == "" {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(document))
-				return failed(err)
+				return command.Failed(err)
 			}
 			if err := replaceFile(output, append(document, '\n')); err != nil {
-				return failed(fmt.Errorf("writing --output-file: %w", err))
+				return command.Failed(fmt.Errorf("writing --output-file: %w", err))
 			}
 			return nil
 		},

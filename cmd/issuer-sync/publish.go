@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 )
 
@@ -36,7 +37,7 @@ until --accept-shrink names them.
 With --dry-run nothing is written, and the exit code is 3 if anything would be.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			publishers, err := configured(cmd, lookup, &f.output, builder{acceptShrink: f.acceptShrink})
+			publishers, err := configured(cmd, lookup, builder{acceptShrink: f.acceptShrink})
 			if err != nil {
 				return err
 			}
@@ -45,14 +46,14 @@ With --dry-run nothing is written, and the exit code is 3 if anything would be.`
 	}
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "write nothing; exit with 3 if anything would be written")
 	cmd.Flags().StringSliceVar(&f.acceptShrink, "accept-shrink", nil, "IDs of keys that may leave although more than half of the keys leave with them; only those whose retention is over do")
-	outputFlag(cmd, &f.output)
+	command.OutputFlag(cmd, &f.output, "text", "json")
 	bindFlags(cmd.Flags(), documentSettings())
 	return cmd
 }
 
 // configured returns the publishers of a command that works on stores.
-func configured(cmd *cobra.Command, lookup lookupFunc, output *string, b builder) ([]*publisher.Publisher, error) {
-	_, b, err := configure(cmd, lookup, output, b)
+func configured(cmd *cobra.Command, lookup lookupFunc, b builder) ([]*publisher.Publisher, error) {
+	_, b, err := configure(cmd, lookup, b)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +61,7 @@ func configured(cmd *cobra.Command, lookup lookupFunc, output *string, b builder
 }
 
 // configure completes the builder of a command that works on stores.
-func configure(cmd *cobra.Command, lookup lookupFunc, output *string, b builder) (config, builder, error) {
-	if err := checkOutput(*output); err != nil {
-		return config{}, b, err
-	}
+func configure(cmd *cobra.Command, lookup lookupFunc, b builder) (config, builder, error) {
 	loaded, err := loadConfig(cmd.Flags(), lookup)
 	if err != nil {
 		return config{}, b, err
@@ -74,7 +72,7 @@ func configure(cmd *cobra.Command, lookup lookupFunc, output *string, b builder)
 		}
 	}
 	b.config, b.lookup = loaded, lookup
-	b.log, err = newLogger(cmd.ErrOrStderr(), loaded.Log)
+	b.log, err = command.NewLogger(cmd.ErrOrStderr(), loaded.Log.Level, loaded.Log.Format)
 	return loaded, b, err
 }
 
@@ -111,7 +109,7 @@ func (f publishFlags) publishOnce(cmd *cobra.Command, publishers []*publisher.Pu
 		rounds = append(rounds, round)
 		switch {
 		case round.Err() != nil:
-			code = exitFailed
+			code = command.ExitFailed
 		case f.dryRun && round.Pending() && code == 0:
 			code = exitChanges
 		}
@@ -121,17 +119,17 @@ func (f publishFlags) publishOnce(cmd *cobra.Command, publishers []*publisher.Pu
 	}
 	if f.output == "json" {
 		if err := printJSON(cmd.OutOrStdout(), rounds); err != nil {
-			return failed(err)
+			return command.Failed(err)
 		}
 	}
 	for _, id := range f.acceptShrink {
 		if why := whyStays(rounds, id); why != "" {
 			fmt.Fprintf(cmd.ErrOrStderr(), "issuer-sync: --accept-shrink %s: %s\n", id, why)
-			code = exitFailed
+			code = command.ExitFailed
 		}
 	}
 	if code != 0 {
-		return &failure{code: code, err: context.Cause(cmd.Context())}
+		return &command.Failure{Code: code, Err: context.Cause(cmd.Context())}
 	}
 	return nil
 }

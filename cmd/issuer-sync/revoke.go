@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 )
 
@@ -32,25 +33,25 @@ Asks for the key ID again before it does anything, unless --yes is given. A key
 ID that begins with "-" goes behind "--".`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, c, err := revoker(cmd, lookup, &output, issuer)
+			p, c, err := revoker(cmd, lookup, issuer)
 			if err != nil {
 				return err
 			}
 			r := publisher.Revocation{ID: args[0], Undo: undo}
 			if err := p.CheckRevoke(cmd.Context(), r); err != nil {
-				return failed(fmt.Errorf("revoking: %w", err))
+				return command.Failed(fmt.Errorf("revoking: %w", err))
 			}
 			if !undo {
 				fmt.Fprint(cmd.ErrOrStderr(), exposure(r.ID, c))
 			}
 			if !yes {
 				if err := confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), r.ID); err != nil {
-					return failed(err)
+					return command.Failed(err)
 				}
 			}
 			round, err := p.Revoke(cmd.Context(), r)
 			if err != nil {
-				return failed(fmt.Errorf("revoking: %w", err))
+				return command.Failed(fmt.Errorf("revoking: %w", err))
 			}
 			return revoked{r, round}.report(cmd.OutOrStdout(), output)
 		},
@@ -61,15 +62,15 @@ ID that begins with "-" goes behind "--".`,
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return fmt.Errorf(`%w; a key ID that begins with "-" goes behind "--"`, err)
 	})
-	outputFlag(cmd, &output)
+	command.OutputFlag(cmd, &output, "text", "json")
 	bindFlags(cmd.Flags(), documentSettings())
 	return cmd
 }
 
 // revoker returns the publisher of one issuer; what is wrong with the others
 // must not keep anybody from revoking.
-func revoker(cmd *cobra.Command, lookup lookupFunc, output *string, url string) (*publisher.Publisher, exposed, error) {
-	c, b, err := configure(cmd, lookup, output, builder{})
+func revoker(cmd *cobra.Command, lookup lookupFunc, url string) (*publisher.Publisher, exposed, error) {
+	c, b, err := configure(cmd, lookup, builder{})
 	if err != nil {
 		return nil, exposed{}, err
 	}
@@ -137,13 +138,13 @@ type revoked struct {
 func (r revoked) report(w io.Writer, output string) error {
 	if output == "json" {
 		if err := printJSON(w, r.round); err != nil {
-			return failed(err)
+			return command.Failed(err)
 		}
 	} else {
 		r.print(w)
 	}
 	if err := r.round.Err(); err != nil {
-		return failed(fmt.Errorf("done in the state, but not everywhere in the documents; run and publish go on trying: %w", err))
+		return command.Failed(fmt.Errorf("done in the state, but not everywhere in the documents; run and publish go on trying: %w", err))
 	}
 	return nil
 }

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,32 +26,6 @@ configuration, 3 --dry-run found something to write.`,
 	root.AddCommand(newDemoCommand(lookup), newRunCommand(lookup), newPublishCommand(lookup), newStatusCommand(lookup),
 		newRevokeCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup))
 	return root
-}
-
-// newLogger returns the logger that a valid configuration asks for.
-func newLogger(w io.Writer, config logConfig) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(config.Level)); err != nil {
-		return nil, err
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if config.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	}
-	return slog.New(slog.NewTextHandler(w, options)), nil
-}
-
-// outputFlag adds -o to a command that prints a report.
-func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "text", "output format: text or json")
-	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) //nolint:errcheck // the flag exists
-}
-
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return fmt.Errorf("--output: %q; want text or json", output)
-	}
-	return nil
 }
 
 // indent puts the prefix before each line.

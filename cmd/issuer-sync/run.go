@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/issuer-sync/issuer-sync/internal/cluster"
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/httpserver"
 	"github.com/issuer-sync/issuer-sync/internal/lease"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
@@ -35,7 +36,7 @@ is published is served at once after a restart, also while every source is down.
 			if err != nil {
 				return err
 			}
-			log, err := newLogger(cmd.ErrOrStderr(), config.Log)
+			log, err := command.NewLogger(cmd.ErrOrStderr(), config.Log.Level, config.Log.Format)
 			if err != nil {
 				return err
 			}
@@ -43,7 +44,7 @@ is published is served at once after a restart, also while every source is down.
 			if err != nil {
 				return err
 			}
-			return failed(d.run(cmd.Context()))
+			return command.Failed(d.run(cmd.Context()))
 		},
 	}
 	bindFlags(cmd.Flags(), serverSettings())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 )
@@ -33,7 +34,7 @@ Phases: waiting (published, too young to sign), active (may sign), retiring (no
 API server shows it; it leaves once its tokens have expired), revoked (kept out).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			publishers, err := configured(cmd, lookup, &output, builder{})
+			publishers, err := configured(cmd, lookup, builder{})
 			if err != nil {
 				return err
 			}
@@ -42,15 +43,15 @@ API server shows it; it leaves once its tokens have expired), revoked (kept out)
 				rounds = append(rounds, p.Plan(cmd.Context(), statusPatience))
 			}
 			if err := printStatuses(cmd.OutOrStdout(), rounds, output); err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			if slices.ContainsFunc(rounds, unreadable) {
-				return &failure{code: exitFailed}
+				return &command.Failure{Code: command.ExitFailed}
 			}
 			return nil
 		},
 	}
-	outputFlag(cmd, &output)
+	command.OutputFlag(cmd, &output, "text", "json")
 	bindFlags(cmd.Flags(), documentSettings())
 	return cmd
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/issuer-sync/issuer-sync/internal/cluster"
+	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
@@ -54,7 +55,7 @@ the documents too. Tokens are never printed.`,
 			if err != nil {
 				return err
 			}
-			log, err := newLogger(cmd.ErrOrStderr(), config)
+			log, err := command.NewLogger(cmd.ErrOrStderr(), config.Level, config.Format)
 			if err != nil {
 				return err
 			}
@@ -69,9 +70,9 @@ the documents too. Tokens are never printed.`,
 				printReport(cmd.OutOrStdout(), report)
 			}
 			if err == nil && report.Failed() {
-				return &failure{code: exitFailed}
+				return &command.Failure{Code: command.ExitFailed}
 			}
-			return failed(err)
+			return command.Failed(err)
 		},
 	}
 	f := cmd.Flags()
@@ -83,7 +84,7 @@ the documents too. Tokens are never printed.`,
 	f.StringVar(&flags.audience, "audience", "", "audience the token must have; default for --service-account "+azureAudience+", for --token any single one")
 	f.StringVar(&flags.caFile, "ca-file", "", "PEM certificates to trust for a private issuer")
 	f.StringVar(&flags.baseURL, "base-url", "", "fetch the documents here instead of at the issuer")
-	outputFlag(cmd, &flags.output)
+	command.OutputFlag(cmd, &flags.output, "text", "json")
 	cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"entra", "aws", "gcp"}, cobra.ShellCompDirectiveNoFileComp)) //nolint:errcheck // the flag exists
 	return cmd
 }
@@ -93,7 +94,7 @@ the documents too. Tokens are never printed.`,
 func (f verifyFlags) options(ctx context.Context, arg string, log *slog.Logger) (oidc.Issuer, oidc.VerifyOptions, error) {
 	options := oidc.VerifyOptions{BaseURL: f.baseURL, Audience: f.audience}
 	issuer, err := oidc.ParseIssuer(arg)
-	faults := []error{err, checkOutput(f.output)}
+	faults := []error{err}
 	for _, name := range f.parties {
 		party, err := oidc.ParseRelyingParty(name)
 		if err != nil {
@@ -117,7 +118,7 @@ func (f verifyFlags) options(ctx context.Context, arg string, log *slog.Logger) 
 		options.Audience = cmp.Or(f.audience, azureAudience)
 		options.Token, err = f.requestToken(ctx, kubeconfig, options.Audience, log)
 	}
-	return issuer, options, failed(err)
+	return issuer, options, command.Failed(err)
 }
 
 // validate reports flags that do not fit each other, or that cannot be.

@@ -25,13 +25,17 @@ import (
 // answer.
 const Timeout = 10 * time.Second
 
+// Client makes requests of one API server. It has a name here, so that commands
+// can hand one on.
+type Client = rest.Interface
+
 // NewClient returns a client that knows the kinds which this project asks for.
 // It takes absolute paths, follows no redirects, and its requests end after
 // [Timeout]: it is not for watches. It is safe for concurrent use.
 //
 // client-go's clientset would register all kinds of Kubernetes, which costs each
 // process 10 MB of binary and about as much memory.
-func NewClient(settings *rest.Config) (rest.Interface, error) {
+func NewClient(settings *rest.Config) (Client, error) {
 	transport, err := rest.TransportFor(settings)
 	if err != nil {
 		return nil, err
@@ -40,7 +44,7 @@ func NewClient(settings *rest.Config) (rest.Interface, error) {
 }
 
 // NewClientOver is NewClient over a transport that is there already.
-func NewClientOver(transport http.RoundTripper, settings *rest.Config) (rest.Interface, error) {
+func NewClientOver(transport http.RoundTripper, settings *rest.Config) (Client, error) {
 	kinds := runtime.NewScheme()
 	kinds.AddKnownTypes(admissionregistrationv1.SchemeGroupVersion, &admissionregistrationv1.MutatingWebhookConfiguration{})
 	kinds.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenRequest{}, &authenticationv1.SelfSubjectReview{})

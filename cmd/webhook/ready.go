@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/issuer-sync/issuer-sync/internal/admission"
+)
+
+// selfCallTimeout bounds the call to oneself. kubelet gives a probe 1 s unless
+// it is told otherwise.
+const selfCallTimeout = 900 * time.Millisecond
+
+// ready returns nil if a review that comes now would be answered: the
+// ServiceAccounts are read, and a call as an API server makes it arrives here.
+func (s *service) ready() error {
+	address := s.listening.Load()
+	if address == nil {
+		return errors.New("the API server has not told its version yet")
+	}
+	for _, check := range []func() error{s.accounts.Ready, s.certificate.ready} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if err := s.callOneself(*address); err != nil {
+		return fmt.Errorf("calling itself: %w", err)
+	}
+	return nil
+}
+
+// callOneself makes a TLS connection through the certificate that is served, by
+// the name that API servers call, and asks what changes nothing and is counted
+// nowhere.
+func (s *service) callOneself(address string) error {
+	roots, err := s.certificate.roots()
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: s.config.dnsNames()[0], MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true, // the next call is to see the certificate of then
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), selfCallTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+reachable(address)+admission.Path, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+// reachable returns an address to call for one that is listened on, which may
+// stand for all addresses of the machine.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return address
+}

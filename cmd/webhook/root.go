@@ -1,0 +1,32 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/issuer-sync/issuer-sync/internal/settings"
+)
+
+// newRootCommand returns the program. Without a subcommand it serves, as the
+// containers of azure-workload-identity call it.
+func newRootCommand(lookup settings.Lookup) *cobra.Command {
+	serve := newRunCommand(lookup)
+	root := &cobra.Command{
+		Use:   "webhook",
+		Short: "Give pods that ask for an Azure identity what SDKs look for",
+		Long: `webhook is a mutating admission webhook. A pod with the label
+azure.workload.identity/use: "true" gets a projected token of its ServiceAccount,
+the variables that Azure's SDKs read, and if it asks for one, a proxy that answers
+the metadata endpoint. Without a subcommand it serves, as "webhook run" does.
+
+Exit codes: 0 good, 1 an operation failed or the pod is refused, 2 wrong usage or
+configuration.`,
+		Version: version,
+		Args:    cobra.NoArgs,
+		RunE:    serve.RunE,
+	}
+	all := append(podSettings(), logSettings()...)
+	settings.Bind(root.PersistentFlags(), append(all, configSetting()))
+	settings.Bind(root.Flags(), serverSettings())
+	root.AddCommand(serve, newMutateCommand(lookup))
+	return root
+}

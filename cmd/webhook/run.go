@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/issuer-sync/issuer-sync/internal/accounts"
+	"github.com/issuer-sync/issuer-sync/internal/admission"
+	"github.com/issuer-sync/issuer-sync/internal/command"
+	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+	"github.com/issuer-sync/issuer-sync/internal/kube"
+	"github.com/issuer-sync/issuer-sync/internal/settings"
+)
+
+func newRunCommand(lookup settings.Lookup) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve the webhook (what happens without a subcommand too)",
+		Long: `Answers the API server's reviews of new pods, keeps the ServiceAccounts'
+annotations in memory, and makes and rotates its certificate unless told otherwise.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := loadConfig(cmd.Flags(), lookup)
+			if err != nil {
+				return err
+			}
+			log, err := command.NewLogger(cmd.ErrOrStderr(), config.Log.Level, config.Log.Format)
+			if err != nil {
+				return err
+			}
+			if config.Namespace == "" {
+				if config.Namespace, err = kube.PodNamespace(lookup); err != nil {
+					return fmt.Errorf("--namespace is empty, and so is that of this pod: %w; want the namespace of the webhook", err)
+				}
+			}
+			s, err := newService(config, log)
+			if err != nil {
+				return err
+			}
+			return command.Failed(s.run(cmd.Context()))
+		},
+	}
+	settings.Bind(cmd.Flags(), serverSettings())
+	return cmd
+}
+
+// service is everything that run runs.
+type service struct {
+	config      config
+	log         *slog.Logger
+	registry    *prometheus.Registry
+	accounts    *accounts.Cache
+	certificate certificate
+	version     func(context.Context) (kube.Version, error) // of the API server
+	listening   atomic.Pointer[string]                      // where reviews are answered; nil: nowhere yet
+}
+
+func newService(config config, log *slog.Logger) (*service, error) {
+	s := &service{config: config, log: log, registry: prometheus.NewRegistry()}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reached, err := kube.Config(kube.Connection{
+		Kubeconfig: config.Cluster.Kubeconfig, Context: config.Cluster.Context, UserAgent: "issuer-sync-webhook",
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := kube.NewClient(reached)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for the API server: %w", err)
+	}
+	s.version = func(ctx context.Context) (kube.Version, error) { return kube.ServerVersion(ctx, client) }
+	if s.accounts, err = accounts.New(accounts.Config{Cluster: reached, Wait: config.ServiceAccountWait, Log: log}); err != nil {
+		return nil, err
+	}
+	s.certificate, err = newCertificate(config, client, log)
+	return s, err
+}
+
+// run starts everything and waits for everything.
+func (s *service) run(ctx context.Context) error {
+	servers, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	for _, server := range servers {
+		running.Go(func() error { return server.Run(ctx) })
+	}
+	running.Go(func() error { return s.accounts.Run(ctx) })
+	running.Go(func() error { return s.certificate.run(ctx) })
+	running.Go(func() error { return s.answer(ctx) })
+	err = running.Wait()
+	s.log.Info("stopped")
+	return err
+}
+
+// listen opens what kubelet and Prometheus ask.
+func (s *service) listen(ctx context.Context) ([]*httpserver.Server, error) {
+	health, metrics := http.NewServeMux(), http.NewServeMux()
+	httpserver.Health(health, s.ready)
+	metrics.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	var servers []*httpserver.Server
+	for _, c := range []httpserver.Config{
+		{Name: "health", Address: s.config.Health.Address, Handler: health},
+		{Name: "metrics", Address: s.config.Metrics.Address, Handler: metrics},
+	} {
+		if c.Address == "" {
+			continue
+		}
+		c.Log, c.Linger = s.log, s.config.Serve.Linger
+		server, err := httpserver.Listen(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, server)
+	}
+	return servers, nil
+}
+
+// answer serves reviews, as soon as it is known how.
+func (s *service) answer(ctx context.Context) error {
+	plain, err := plainSidecar(ctx, s.config.Proxy.NativeSidecar, s.version, s.log)
+	if err != nil {
+		return nil //nolint:nilerr // it was told to stop before it began
+	}
+	mutator, err := s.config.mutator(plain)
+	if err != nil {
+		return err
+	}
+	minVersion, _ := tlsVersion(s.config.Serve.TLSMinVersion)
+	server, err := httpserver.Listen(ctx, httpserver.Config{
+		Name: "webhook", Address: s.config.Serve.Address, Linger: s.config.Serve.Linger, Log: s.log,
+		GetCertificate: s.certificate.get, MinTLSVersion: minVersion,
+		Handler: admission.NewHandler(admission.Config{
+			Mutator: mutator, Identities: s.accounts, Metrics: admission.NewMetrics(s.registry), Log: s.log,
+		}),
+	})
+	if err != nil {
+		return err
+	}
+	s.listening.Store(new(server.Address()))
+	return server.Run(ctx)
+}
