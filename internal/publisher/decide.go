@@ -94,7 +94,7 @@ func (p *Publisher) next(remembered recalled, before string, g gathered, found *
 	return next.Since(remembered.State, now.Latest), decision
 }
 
-func incomplete(o keys.Observation) bool { return o.Err != nil || o.Partial }
+func incomplete(o keys.Observation) bool { return !o.Answered() || o.Partial }
 
 // firstWindow bounds the first publication where an origin never answers.
 const firstWindow = 10 * time.Minute

@@ -48,10 +48,11 @@ func newInquiry(name string, source Source, interval time.Duration) *inquiry {
 	return &inquiry{name: name, source: source, interval: interval, call: newCall[answer](), good: make(map[string]time.Time)}
 }
 
-// begin asks the source, unless it is being asked already or failed a moment
-// ago. If the answer comes too late for await, late is called when it is there.
-func (q *inquiry) begin(ctx context.Context, now keys.Moment, late func()) {
-	if q.call.running || !q.changed.Swap(false) && !q.backoff.due() {
+// begin asks the source, unless it is being asked already, or failed a moment
+// ago, or was late itself and the round is for what comes late. Else two slow
+// sources would take turns at being late, and no key of both could ever leave.
+func (q *inquiry) begin(ctx context.Context, now keys.Moment, pace pace) {
+	if q.call.running || !q.changed.Swap(false) && (!q.backoff.due() || pace.collects && q.call.overdue) {
 		return
 	}
 	q.asked = now.Earliest
@@ -78,7 +79,7 @@ func (q *inquiry) begin(ctx context.Context, now keys.Moment, late func()) {
 			signing <- signingOf(ctx, q.source)
 		}
 		return answer{observations: observations, issuer: <-issuer, signing: <-signing}
-	}, late)
+	}, pace.late)
 }
 
 // issuerOf returns the issuer that a source's tokens name; if it does not tell,
@@ -135,14 +136,13 @@ func (q *inquiry) await(patience <-chan struct{}) answer {
 	return a
 }
 
-// lastKnown is the last answer of a source that is late. Nobody knows which
-// origins there are by now: one that is not in the answer may be back, and show
-// what it showed before.
+// lastKnown is the last answer of a source that is late. By now its origins may
+// show again what they had dropped, and one that is not in the answer may be back.
 func (q *inquiry) lastKnown(late error) answer {
 	a := q.last
 	a.observations = slices.Clone(a.observations)
 	for i := range a.observations {
-		a.observations[i].Partial = true
+		a.observations[i].Stale = true
 	}
 	if len(a.observations) == 0 {
 		a.observations = []keys.Observation{{Origin: q.name, Err: late}}

@@ -48,7 +48,9 @@ type outcome struct {
 	// confirmed and republished are what a writing achieved; see keeper.
 	confirmed   string
 	republished bool
-	stray       *stray // of the first look
+	// stray and strayKnown are of a look for one; see keeper.
+	stray      *stray
+	strayKnown bool
 }
 
 func newKeeper(store Store, issuer oidc.Issuer, interval time.Duration) *keeper {
@@ -66,6 +68,7 @@ func (k *keeper) look(ctx context.Context, late func()) {
 		defer cancel()
 		if o.holding, o.err = k.hold(ctx); o.err == nil && !known {
 			o.stray, o.err = findStray(ctx, k.Store, k.issuer)
+			o.strayKnown = o.err == nil
 		}
 		return o
 	}, late)
@@ -132,7 +135,7 @@ func (k *keeper) await(patience <-chan struct{}) (written []string) {
 		k.last.err = late // what it held before is no longer sure
 		return nil
 	}
-	if k.last = o; o.err == nil && !k.strayKnown {
+	if k.last = o; o.strayKnown {
 		k.strayKnown, k.stray = true, o.stray
 	}
 	if o.err != nil || o.republished {

@@ -151,33 +151,44 @@ func TestALateSourceRemovesNothing(t *testing.T) {
 	})
 }
 
-// Nor does it where only the failure of another source kept the key by then: the
-// origin that had left the late one may be back.
+// Nor does it where only the failure of another source kept the key by then: an
+// origin of the late one may be back, or may show the key again.
 func TestALateSourceLetsNoOtherRemoveAKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		source := &late{origins: origins{changed: make(chan struct{})}}
-		source.set(shows(t, "A", 1), shows(t, "B", 2))
-		b := newBench(t, func(c *publisher.Config) {
-			c.Sources = append(c.Sources, source)
-			c.Policy.Retention = 10 * time.Minute
+	for name, with := range map[string][]keys.Observation{
+		"of an origin that was gone":         {shows(t, "A", 1), shows(t, "B", 2)},
+		"that an origin did not show before": {shows(t, "A", 1, 2)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { returnsLate(t, with) })
 		})
-		b.source.set(shows(t, "C", 1, 2))
-		b.runs(t)
-		time.Sleep(time.Minute)
-		source.set(shows(t, "A", 1)) // B is gone, and C drops its key
-		b.source.set(shows(t, "C", 1))
-		time.Sleep(time.Minute)
-		b.source.set(fails("C", errors.New("connection refused")))
-		time.Sleep(20 * time.Minute)
-		wantIDs(t, "served while C fails", []string{strings.Join(ids(t, 1, 2), " ")}, b.served)
-		source.take(20 * time.Second)
-		source.set(shows(t, "A", 1), shows(t, "B", 2)) // B is back
-		b.source.set(shows(t, "C", 1))
-		b.source.changed <- struct{}{}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		wantIDs(t, "served", []string{strings.Join(ids(t, 1, 2), " ")}, b.served)
+	}
+}
+
+// returnsLate has a source show key 2 no more, and then again while it is late.
+func returnsLate(t *testing.T, with []keys.Observation) {
+	t.Helper()
+	source := &late{origins: origins{changed: make(chan struct{})}}
+	source.set(with...)
+	b := newBench(t, func(c *publisher.Config) {
+		c.Sources = append(c.Sources, source)
+		c.Policy.Retention = 10 * time.Minute
 	})
+	b.source.set(shows(t, "C", 1, 2))
+	b.runs(t)
+	time.Sleep(time.Minute)
+	source.set(shows(t, "A", 1))
+	b.source.set(shows(t, "C", 1))
+	time.Sleep(time.Minute)
+	b.source.set(fails("C", errors.New("connection refused")))
+	time.Sleep(20 * time.Minute)
+	wantIDs(t, "served while C fails", []string{strings.Join(ids(t, 1, 2), " ")}, b.served)
+	source.take(20 * time.Second)
+	source.set(with...)
+	b.source.set(shows(t, "C", 1))
+	b.source.changed <- struct{}{}
+	time.Sleep(time.Hour)
+	synctest.Wait()
+	wantIDs(t, "served", []string{strings.Join(ids(t, 1, 2), " ")}, b.served)
 }
 
 // A source that hangs, and says meanwhile that it has changed, is asked again
@@ -244,6 +255,32 @@ func TestTheFirstPublicationWaitsForLateSources(t *testing.T) {
 		all = reports.take()
 		if phase := keyOf(t, all[len(all)-1], 3).Phase; phase != keys.Waiting {
 			t.Errorf("a later key is %s", phase)
+		}
+	})
+}
+
+// One that has answered, and is late when the last of the others does, may have
+// more to show.
+func TestTheFirstPublicationWaitsForASourceThatIsLateAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := new(rounds)
+		again := &late{origins: origins{changed: make(chan struct{})}}
+		again.set(shows(t, "B", 2))
+		last := &late{origins: origins{changed: make(chan struct{})}, takes: 3 * time.Second}
+		last.set(shows(t, "A", 1))
+		b := newBench(t, func(c *publisher.Config) {
+			c.Sources = []publisher.Source{again, last}
+			c.Report = reports.note
+		})
+		b.runs(t)
+		time.Sleep(time.Second)
+		again.take(10 * time.Second)
+		again.set(shows(t, "B", 2, 3))
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		all := reports.take()
+		if phase := keyOf(t, all[len(all)-1], 3).Phase; phase != keys.Active {
+			t.Errorf("the key that came while it was late is %q", phase)
 		}
 	})
 }

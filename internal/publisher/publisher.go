@@ -107,6 +107,7 @@ type Publisher struct {
 	outside      atomic.Pointer[oidc.Report] // the last look of Run
 	problems     problems
 	changed      chan struct{} // says that a round is due
+	late         chan struct{} // says that one is due for what came late
 	stateChanged time.Time     // when the published keys last changed, as the state has it
 }
 
@@ -118,7 +119,8 @@ func New(config Config) *Publisher {
 	}
 	p := &Publisher{
 		config: config, watch: newWatch(config.Clock), state: config.State,
-		problems: problems{log: config.Log, issuer: config.Issuer.String(), event: config.Event, leads: config.Leads}, changed: make(chan struct{}, 1),
+		problems: problems{log: config.Log, issuer: config.Issuer.String(), event: config.Event, leads: config.Leads},
+		changed:  make(chan struct{}, 1), late: make(chan struct{}, 1),
 	}
 	p.current.Store(new(snapshot))
 	for i, source := range config.Sources {
@@ -136,9 +138,11 @@ func New(config Config) *Publisher {
 }
 
 // Notify asks Run for a round: something may have changed.
-func (p *Publisher) Notify() {
+func (p *Publisher) Notify() { signal(p.changed) }
+
+func signal(due chan<- struct{}) {
 	select {
-	case p.changed <- struct{}{}:
+	case due <- struct{}{}:
 	default: // a round is due already
 	}
 }
@@ -211,6 +215,8 @@ type pace struct {
 	patience time.Duration
 	// late is called when one of them answers after that; may be nil.
 	late func()
+	// collects: the round begins because something answered late.
+	collects bool
 	// plan: nothing is written.
 	plan bool
 }
@@ -236,7 +242,7 @@ func (p *Publisher) round(ctx context.Context, pace pace) Round {
 // lead gathers, decides and publishes.
 func (p *Publisher) lead(ctx context.Context, pace pace, round *Round) {
 	for _, q := range p.inquiries {
-		q.begin(ctx, p.watch.now(), pace.late)
+		q.begin(ctx, p.watch.now(), pace)
 	}
 	for _, k := range p.keepers {
 		k.look(ctx, pace.late)

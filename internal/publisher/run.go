@@ -47,9 +47,15 @@ func (p *Publisher) Run(ctx context.Context) error {
 
 // rounds does rounds until ctx ends, and says when each is done.
 func (p *Publisher) rounds(ctx context.Context, done chan<- struct{}) {
+	var asked time.Time // when a round last began that asked every source
+	var late bool
 	for ctx.Err() == nil {
 		start := time.Now()
-		round := p.round(ctx, pace{patience: patience, late: p.Notify})
+		collects := late && time.Since(asked) < p.config.Interval
+		if !collects {
+			asked = start
+		}
+		round := p.round(ctx, pace{patience: patience, late: func() { signal(p.late) }, collects: collects})
 		if ctx.Err() != nil {
 			break // what a round that was cut short says is not so
 		}
@@ -63,12 +69,7 @@ func (p *Publisher) rounds(ctx context.Context, done chan<- struct{}) {
 		case done <- struct{}{}:
 		default: // the look under way is not over; another is due already
 		}
-		select {
-		case <-ctx.Done():
-		case <-p.changed:
-			p.config.Log.Debug("something changed")
-		case <-time.After(p.pause(round)):
-		}
+		late = p.idle(ctx, p.pause(round))
 		select { // whatever keeps on asking for rounds
 		case <-ctx.Done():
 		case <-time.After(shortestPause - time.Since(start)):
@@ -80,6 +81,20 @@ func (p *Publisher) rounds(ctx context.Context, done chan<- struct{}) {
 	for _, k := range p.keepers {
 		k.call.settle()
 	}
+}
+
+// idle waits until a round is due, at the latest after the pause. It reports
+// whether that is because something answered late.
+func (p *Publisher) idle(ctx context.Context, pause time.Duration) (late bool) {
+	select {
+	case <-ctx.Done():
+	case <-p.changed:
+		p.config.Log.Debug("something changed")
+	case <-p.late:
+		return true
+	case <-time.After(pause):
+	}
+	return false
 }
 
 // pause is the time until the next round is due: the interval, or less if

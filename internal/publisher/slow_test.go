@@ -35,6 +35,58 @@ func TestRoundIsBounded(t *testing.T) {
 	})
 }
 
+// Two sources that are always late, each when the other answers, are asked once
+// in an interval, and a key of both leaves.
+func TestTwoSlowSourcesTakeNoTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := &late{takes: 3 * time.Second}
+		two := &late{takes: 3050 * time.Millisecond}
+		one.set(shows(t, "A", 1, 2))
+		two.set(shows(t, "B", 1, 2))
+		b := newBench(t, func(c *publisher.Config) {
+			c.Sources = []publisher.Source{one, two}
+			c.Policy.Retention = 10 * time.Minute
+		})
+		b.runs(t)
+		time.Sleep(time.Minute)
+		one.set(shows(t, "A", 1))
+		two.set(shows(t, "B", 1))
+		time.Sleep(29 * time.Minute)
+		synctest.Wait()
+		if n := one.times() + two.times(); n < 100 || n > 140 {
+			t.Errorf("asked %d times in 60 intervals of two sources", n)
+		}
+		wantIDs(t, "published in the end", ids(t, 1), published(t, b.store))
+	})
+}
+
+// Stores that take turns at being late keep no slow source from being asked.
+func TestSlowStoresKeepNoSlowSourceWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &late{takes: 3 * time.Second}
+		source.set(shows(t, "A", 1))
+		stores := map[string]*faulty{"two": newFaulty(), "three": newFaulty()}
+		b := newBench(t, func(c *publisher.Config) {
+			c.Sources = []publisher.Source{source}
+			for name, store := range stores {
+				c.Stores = append(c.Stores, publisher.Store{Name: name, Store: store})
+			}
+		})
+		for name, takes := range map[string]time.Duration{"two": 1500 * time.Millisecond, "three": 1550 * time.Millisecond} {
+			stores[name].suffer(func(context.Context, string, bool) error {
+				time.Sleep(takes)
+				return nil
+			})
+		}
+		b.runs(t)
+		time.Sleep(time.Minute)
+		source.set(shows(t, "A", 1, 2))
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		wantIDs(t, "published", ids(t, 1, 2), published(t, b.store))
+	})
+}
+
 type hanging struct{}
 
 func (hanging) Observe(ctx context.Context) []keys.Observation {

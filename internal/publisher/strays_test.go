@@ -114,16 +114,43 @@ func TestTheStateMovesWithTheConfiguration(t *testing.T) {
 // from abandoning the old place at once. The next round does that.
 func TestTheOldPlaceIsAbandonedAfterAConflict(t *testing.T) {
 	p := newPlacesIn(t, func() *faulty { return &faulty{Store: newMedium(t, true)} })
+	p.abandonsInTheNextRound(t, keys.AlarmRevoked)
+}
+
+// So it does if the round that met the conflict wrote the documents there once
+// more, because somebody edited them just then.
+func TestTheOldPlaceIsAbandonedAfterAConflictAndAnEdit(t *testing.T) {
+	p := newPlacesIn(t, func() *faulty { return &faulty{Store: newMedium(t, true)} })
+	old, written, edited := p.one.Store.(*medium), false, false
+	edit := func() { old.overwrite(oidc.JWKSPath, string(jwks(t, 1))) }
+	p.one.suffer(func(_ context.Context, path string, write bool) error {
+		switch {
+		case write && path == oidc.JWKSPath:
+			written = true
+		case written && !edited && path == oidc.DiscoveryPath:
+			edited = true
+			edit()
+		}
+		return nil
+	})
+	p.abandonsInTheNextRound(t, publisher.AlarmForeignEdit, keys.AlarmRevoked)
+}
+
+// abandonsInTheNextRound has a process move the state from the first store to
+// the second, which raises these alarms.
+func (p *places) abandonsInTheNextRound(t *testing.T, alarms ...keys.AlarmKind) {
+	t.Helper()
 	b := p.start(t, nil, p.two, p.one)
 	for _, old := range []struct {
-		when string
-		want error
+		when   string
+		alarms []keys.AlarmKind
+		want   error
 	}{
-		{"after the round that moved it", nil},
-		{"after the next", state.ErrMoved},
+		{"after the round that moved it", alarms, nil},
+		{"after the next", []keys.AlarmKind{keys.AlarmRevoked}, state.ErrMoved},
 	} {
 		round := b.Round(t.Context())
-		wantAlarms(t, round, keys.AlarmRevoked)
+		wantAlarms(t, round, old.alarms...)
 		if err := round.Err(); err != nil {
 			t.Errorf("%s: %v", old.when, err)
 		}

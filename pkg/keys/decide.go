@@ -13,7 +13,8 @@ import (
 //   - A key that any origin shows is published, unless it was revoked.
 //   - An error never removes a key. A key leaves only when every origin that
 //     ever showed it has answered without it, or has been gone, for the
-//     retention, and no such origin is failing just now.
+//     retention, and no such origin is failing or late just now. What a late one
+//     showed last still counts, what it lacked does not.
 //   - A key that an origin signs with is in use, whoever shows it.
 //   - If more than half of the keys would leave at once, none of those leaves
 //     until the operator names it, or an origin has shown it again.
@@ -146,17 +147,18 @@ func (d *decider) noteSigners() {
 // stops, which is when the retention begins.
 func (d *decider) markAbsent() {
 	for id, record := range d.records {
-		if len(d.shown[id]) == 0 && len(d.signing(id)) == 0 && record.Absent.IsZero() && !d.unknown(record) {
+		if len(d.shown[id]) == 0 && len(d.signing(id)) == 0 && record.Absent.IsZero() && !d.unknown(record, Observation.Answered) {
 			record.Absent = d.Now.Latest
 			d.records[id] = record
 		}
 	}
 }
 
-// unknown reports whether an origin that may still show the key could not be
-// asked: one that did before, or, while any look failed, one that is not listed;
-// or whether there is a dispute about it.
-func (d *decider) unknown(record Record) bool {
+// unknown reports whether an origin that may still show the key does not tell:
+// one that did before, or, while any does not tell, one that is not listed; or
+// whether there is a dispute about it. To decide, only what has answered tells.
+// For an alarm the last answer does, or it would end whenever an origin is late.
+func (d *decider) unknown(record Record, tells func(Observation) bool) bool {
 	if d.clashes[record.Key.ID] {
 		return true
 	}
@@ -165,10 +167,10 @@ func (d *decider) unknown(record Record) bool {
 	for _, observation := range d.Observations {
 		id := OriginID(observation.Origin)
 		listed[id] = true
-		if observation.Err != nil && slices.Contains(record.Origins, id) {
+		if !tells(observation) && slices.Contains(record.Origins, id) {
 			return true
 		}
-		incomplete = incomplete || observation.Err != nil || observation.Partial
+		incomplete = incomplete || !tells(observation) || observation.Partial
 	}
 	unlisted := slices.ContainsFunc(record.Origins, func(id string) bool { return !listed[id] })
 	return incomplete && (unlisted || len(record.Origins) == 0)
@@ -190,13 +192,13 @@ func (d *decider) remove() {
 	var leaving []string
 	for id, record := range d.records {
 		phase, until := record.Phase(d.Now.Earliest, d.Policy)
-		if until.IsZero() || d.Now.Earliest.Before(until) || d.unknown(record) {
+		if until.IsZero() || d.Now.Earliest.Before(until) || d.unknown(record, Observation.known) {
 			continue
 		}
-		switch phase {
-		case Retiring:
+		switch {
+		case phase == Retiring:
 			leaving = append(leaving, id)
-		case Revoked: // it left the published set long ago
+		case phase == Revoked && !d.unknown(record, Observation.Answered): // it left the published set long ago
 			delete(d.records, id)
 		}
 	}
@@ -206,8 +208,9 @@ func (d *decider) remove() {
 	}
 }
 
-// allowed returns which of the keys may leave together. One that had to stay
-// once does so until it is accepted, however few others are due by then.
+// allowed returns which of the keys that are due may leave together. One that
+// had to stay once does so until it is accepted, however few others are due by
+// then. One that an origin which is late may show stays until that answers.
 func (d *decider) allowed(leaving []string) (allowed []string) {
 	total := d.published()
 	tooMany := 2*len(leaving) > total
@@ -215,13 +218,15 @@ func (d *decider) allowed(leaving []string) (allowed []string) {
 	for _, id := range leaving {
 		record := d.records[id]
 		record.Guarded = record.Guarded || tooMany
-		// The last key stays whatever was accepted: an empty set is never published.
-		if (!record.Guarded || slices.Contains(d.Policy.AcceptShrink, id)) && len(allowed)+1 < total {
-			allowed = append(allowed, id)
-			continue
-		}
-		refused = append(refused, id)
 		d.records[id] = record
+		switch {
+		case record.Guarded && !slices.Contains(d.Policy.AcceptShrink, id):
+			refused = append(refused, id)
+		case len(allowed)+1 >= total: // whatever was accepted: an empty set is never published
+			refused = append(refused, id)
+		case !d.unknown(record, Observation.Answered):
+			allowed = append(allowed, id)
+		}
 	}
 	switch {
 	case len(refused) > 0 && len(refused) == total:
@@ -301,7 +306,7 @@ func (d *decider) signers() {
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which is not published everywhere yet: relying parties refuse its tokens until it is", origin, id)
 		case phase == Waiting:
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which not every relying party has seen before %s: go back to the old signing key until then, unless it is lost", origin, id, until.UTC().Format(time.RFC3339))
-		case phase != Revoked && len(d.shown[id]) == 0 && !d.unknown(record):
+		case phase != Revoked && len(d.shown[id]) == 0 && !d.unknown(record, Observation.known):
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with key %q, which no API server accepts: its own tokens are refused; add the public key to --service-account-key-file, or let it sign with another", origin, id)
 		case phase == Revoked:
 			d.alarm(AlarmSigner, origin, []string{id}, "%s signs with the revoked key %q: no relying party accepts its tokens; give it another signing key", origin, id)

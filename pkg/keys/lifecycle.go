@@ -171,8 +171,8 @@ type Situation struct {
 	// be taken over: from a store that is new, or all if the records were lost.
 	Adopt Set
 	// Observations are the looks at all origins. One that failed changes
-	// nothing. An origin that is not among them is gone, unless one of them
-	// failed or is partial.
+	// nothing, and a stale one only adds. An origin that is not among them is
+	// gone, unless one of them failed or is stale or partial.
 	Observations []Observation
 	// Signing is the ID of the key that each origin signs with, where known.
 	Signing map[string]string

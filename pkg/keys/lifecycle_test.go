@@ -37,7 +37,8 @@ func newLife(t *testing.T) *life {
 	return l
 }
 
-// round lets time pass and decides on the answers, written "A:1,2 B:1 C:down".
+// round lets time pass and decides on the answers, written "A:1,2 B:1? C:down":
+// B is late, and showed 1 before.
 // What it decided is published everywhere before the next round.
 func (l *life) round(after time.Duration, answers string) *life {
 	l.t.Helper()
@@ -57,6 +58,7 @@ func (l *life) observations(answers string) (list []keys.Observation) {
 			list = append(list, keys.Observation{Origin: origin, Group: "cluster", Err: errors.New("connection refused")})
 			continue
 		}
+		shown, stale := strings.CutSuffix(shown, "?")
 		var numbers []int
 		for field := range strings.SplitSeq(shown, ",") {
 			var n int
@@ -65,7 +67,7 @@ func (l *life) observations(answers string) (list []keys.Observation) {
 			}
 			numbers = append(numbers, n)
 		}
-		list = append(list, keys.Observation{Origin: origin, Group: "cluster", Keys: keytest.Set(l.t, numbers...)})
+		list = append(list, keys.Observation{Origin: origin, Group: "cluster", Stale: stale, Keys: keytest.Set(l.t, numbers...)})
 	}
 	return list
 }
@@ -292,7 +294,7 @@ func TestAPartialListingRemovesNothing(t *testing.T) {
 		return keys.Decide(keys.Situation{Now: keys.At(l.now), Records: l.records, Observations: observations, Policy: l.policy})
 	}
 	for what, observations := range map[string][]keys.Observation{
-		"a partial listing": partial, "another origin failing": l.observations("LB:1 C:down"),
+		"a partial listing": partial, "another origin failing": l.observations("LB:1 C:down"), "a late one": l.observations("LB:1?"),
 	} {
 		l.last = decide(observations)
 		l.want("1:active 2:active")
