@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/issuer-sync/issuer-sync/internal/admission"
 )
 
 // selfCallTimeout bounds the call to oneself. kubelet gives a probe 1 s unless
@@ -24,10 +22,8 @@ func (s *service) ready() error {
 	if address == nil {
 		return errors.New("the API server has not told its version yet")
 	}
-	for _, check := range []func() error{s.accounts.Ready, s.certificate.ready} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := errors.Join(s.accounts.Ready(), s.certificate.ready()); err != nil {
+		return err
 	}
 	if err := s.callOneself(*address); err != nil {
 		return fmt.Errorf("calling itself: %w", err)
@@ -36,8 +32,8 @@ func (s *service) ready() error {
 }
 
 // callOneself makes a TLS connection through the certificate that is served, by
-// the name that API servers call, and asks what changes nothing and is counted
-// nowhere.
+// the name that API servers call. It asks beside admission.Path: what comes there
+// and is no review would be counted as an error.
 func (s *service) callOneself(address string) error {
 	roots, err := s.certificate.roots()
 	if err != nil {
@@ -49,7 +45,7 @@ func (s *service) callOneself(address string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), selfCallTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+reachable(address)+admission.Path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+reachable(address)+"/", nil)
 	if err != nil {
 		return err
 	}

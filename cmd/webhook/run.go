@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -91,14 +93,20 @@ func (s *service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, ctx := errgroup.WithContext(ctx)
+	serving, ctx := errgroup.WithContext(ctx)
 	for _, server := range servers {
-		running.Go(func() error { return server.Run(ctx) })
+		serving.Go(func() error { return server.Run(ctx) })
 	}
-	running.Go(func() error { return s.accounts.Run(ctx) })
-	running.Go(func() error { return s.certificate.run(ctx) })
-	running.Go(func() error { return s.answer(ctx) })
-	err = running.Wait()
+	serving.Go(func() error { return s.answer(ctx) })
+	// What answers depend on goes on until the last one is given.
+	depended, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var keeping errgroup.Group
+	keeping.Go(func() error { return s.accounts.Run(depended) })
+	keeping.Go(func() error { return s.certificate.run(depended) })
+	err = serving.Wait()
+	stop()
+	err = errors.Join(err, keeping.Wait())
 	s.log.Info("stopped")
 	return err
 }
@@ -126,6 +134,11 @@ func (s *service) listen(ctx context.Context) ([]*httpserver.Server, error) {
 	return servers, nil
 }
 
+// idleTimeout is longer than the 90 s after which API servers close an idle
+// connection (k8s.io/apimachinery/pkg/util/net, SetTransportDefaults, and
+// net/http's default): they repeat no review.
+const idleTimeout = 2 * time.Minute
+
 // answer serves reviews, as soon as it is known how.
 func (s *service) answer(ctx context.Context) error {
 	plain, err := plainSidecar(ctx, s.config.Proxy.NativeSidecar, s.version, s.log)
@@ -139,7 +152,7 @@ func (s *service) answer(ctx context.Context) error {
 	minVersion, _ := tlsVersion(s.config.Serve.TLSMinVersion)
 	server, err := httpserver.Listen(ctx, httpserver.Config{
 		Name: "webhook", Address: s.config.Serve.Address, Linger: s.config.Serve.Linger, Log: s.log,
-		GetCertificate: s.certificate.get, MinTLSVersion: minVersion,
+		GetCertificate: s.certificate.get, MinTLSVersion: minVersion, IdleTimeout: idleTimeout,
 		Handler: admission.NewHandler(admission.Config{
 			Mutator: mutator, Identities: s.accounts, Metrics: admission.NewMetrics(s.registry), Log: s.log,
 		}),

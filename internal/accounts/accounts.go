@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -53,6 +54,8 @@ type Cache struct {
 	client rest.Interface
 	asking chan struct{} // holds a value for each question under way
 	store  *store
+	// trouble is why the last list or watch failed; nil: it did not.
+	trouble atomic.Pointer[error]
 }
 
 // New makes a cache; it asks nobody yet. The error says what is wrong with the
@@ -96,14 +99,18 @@ func (c *Cache) Run(ctx context.Context) error {
 }
 
 // Ready returns nil once the cache has seen all ServiceAccounts. Before that,
-// Identity answers too, but asks the API server about each.
+// Identity answers too, but asks the API server about each. The error says what
+// is in the way.
 func (c *Cache) Ready() error {
 	select {
 	case <-c.store.synced:
 		return nil
 	default:
-		return errors.New("the ServiceAccounts are not read yet")
 	}
+	if trouble := c.trouble.Load(); trouble != nil {
+		return fmt.Errorf("the ServiceAccounts are not read yet: %w", *trouble)
+	}
+	return errors.New("the ServiceAccounts are not read yet")
 }
 
 // Identity implements [admission.Identities]. The identity has those

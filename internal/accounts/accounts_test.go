@@ -196,6 +196,34 @@ func TestAHungServer(t *testing.T) {
 	}
 }
 
+// TestReadySaysWhy: who waits for the cache is told what it waits for.
+func TestReadySaysWhy(t *testing.T) {
+	asked := make(chan struct{}, 100)
+	cache := newCache(t, accounts.Config{Cluster: newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		status(w, 403, "Forbidden", "serviceaccounts is forbidden")
+		asked <- struct{}{}
+	})})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- cache.Run(ctx) }()
+	const want = "the ServiceAccounts are not read yet: serviceaccounts is forbidden"
+	for deadline := time.After(patience); ; {
+		if err := cache.Ready(); err != nil && err.Error() == want {
+			break
+		}
+		select {
+		case <-asked:
+		case <-time.After(10 * time.Millisecond):
+		case <-deadline:
+			t.Fatalf("%v; want %s", cache.Ready(), want)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestReady: before Run, the cache answers but is not ready.
 func TestReady(t *testing.T) {
 	cache := newCache(t, accounts.Config{Cluster: newServer(t, func(w http.ResponseWriter, _ *http.Request) {

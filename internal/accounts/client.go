@@ -85,10 +85,25 @@ func (c *Cache) listWatch(ctx context.Context) *cache.ListWatch {
 		// Not the context that comes with the call: the reflector gives lists one
 		// that does not end with Run.
 		ListWithContextFunc: func(_ context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return c.list(ctx, options)
+			list, err := c.list(ctx, options)
+			c.note(err)
+			return list, err
 		},
-		WatchFuncWithContext: c.watch,
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			events, err := c.watch(ctx, options)
+			c.note(err)
+			return events, err
+		},
 	}
+}
+
+// note keeps what Ready tells.
+func (c *Cache) note(err error) {
+	if err == nil {
+		c.trouble.Store(nil)
+		return
+	}
+	c.trouble.Store(&err)
 }
 
 // list reads a page, and returns what is kept of it.

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -22,7 +23,7 @@ const (
 	readHeaderTimeout   = 5 * time.Second
 	readTimeout         = 10 * time.Second
 	defaultWriteTimeout = 10 * time.Second
-	idleTimeout         = 60 * time.Second
+	defaultIdleTimeout  = 60 * time.Second
 	maxHeaderBytes      = 16 << 10
 	maxConnections      = 4096
 	drainTimeout        = 10 * time.Second
@@ -43,6 +44,10 @@ type Config struct {
 	// WriteTimeout is how long an answer may take from the end of the request's
 	// header, the handler's own time included; 0 means 10 seconds.
 	WriteTimeout time.Duration
+	// IdleTimeout is how long a connection may be idle; 0 means 60 seconds. A
+	// server whose clients repeat no failed request must be the more patient side:
+	// one that it closes may have a request under way.
+	IdleTimeout time.Duration
 	// Linger is how long the server goes on as before once it is told to stop,
 	// so that load balancers notice first.
 	Linger time.Duration
@@ -55,6 +60,7 @@ type Server struct {
 	config   Config
 	listener net.Listener
 	server   *http.Server
+	stopping atomic.Bool // it was told to stop
 }
 
 // Listen opens the server's address. Connections wait until Run.
@@ -68,11 +74,10 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 
 func newServer(config Config, listener net.Listener) *Server {
 	server := &http.Server{
-		Handler:           config.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      cmp.Or(config.WriteTimeout, defaultWriteTimeout),
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       cmp.Or(config.IdleTimeout, defaultIdleTimeout),
 		MaxHeaderBytes:    maxHeaderBytes,
 		// Failed handshakes and the like: the client's trouble, not ours.
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
@@ -80,7 +85,9 @@ func newServer(config Config, listener net.Listener) *Server {
 	if config.GetCertificate != nil {
 		server.TLSConfig = tlsConfig(config)
 	}
-	return &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}
+	s := &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}
+	server.Handler = s.leaving(config.Handler)
+	return s
 }
 
 // tlsConfig is what public relying parties speak: TLS 1.2 with forward secrecy
@@ -132,7 +139,20 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// leaving tells clients to open another connection, to another server, from when
+// this one is told to stop. At the end it closes what is idle, which a client
+// that repeats no POST, as the API server, may be about to use.
+func (s *Server) leaving(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
 func (s *Server) stop(ctx context.Context, serving <-chan error) error {
+	s.stopping.Store(true)
 	if s.config.Linger > 0 {
 		s.config.Log.Info("stopping soon", "server", s.config.Name, "linger", s.config.Linger)
 		select {

@@ -32,7 +32,9 @@ import (
 func start(t *testing.T, config httpserver.Config) (address string, stop func() error) {
 	t.Helper()
 	config.Name, config.Address = "test", "127.0.0.1:0"
-	config.Log = slog.New(slog.DiscardHandler)
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
 	server, err := httpserver.Listen(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +117,48 @@ func TestRunLingers(t *testing.T) {
 			t.Fatalf("refused while lingering: %v", err)
 		}
 	}
+}
+
+// TestRunSaysThatItStops: while it lingers, answers have clients open another
+// connection, so that none is idle, and about to be used, when it is closed.
+func TestRunSaysThatItStops(t *testing.T) {
+	stopping := make(chan struct{})
+	address, stop := start(t, httpserver.Config{
+		Linger:  time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }),
+		Log:     slog.New(notices{"stopping soon": stopping}),
+	})
+	closes := func() bool {
+		t.Helper()
+		response, err := http.DefaultTransport.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.Close
+	}
+	if closes() {
+		t.Error("the connection was closed before anything stopped")
+	}
+	go stop() //nolint:errcheck // it lingers until the process ends
+	<-stopping
+	if !closes() {
+		t.Error("the connection stays open although the server stops")
+	}
+}
+
+// notices closes a channel when its message is logged.
+type notices map[string]chan struct{}
+
+func (notices) Enabled(context.Context, slog.Level) bool { return true }
+func (n notices) WithAttrs([]slog.Attr) slog.Handler     { return n }
+func (n notices) WithGroup(string) slog.Handler          { return n }
+
+func (n notices) Handle(_ context.Context, r slog.Record) error {
+	if noted := n[r.Message]; noted != nil {
+		close(noted)
+	}
+	return nil
 }
 
 func TestAddressInUse(t *testing.T) {

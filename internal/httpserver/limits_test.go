@@ -3,6 +3,7 @@ package httpserver_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -166,4 +167,21 @@ func TestDrainingEnds(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// TestIdleTimeout: a connection that is idle for longer is closed.
+func TestIdleTimeout(t *testing.T) {
+	address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler(), IdleTimeout: 50 * time.Millisecond})
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // of 60 by default
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("waiting for the server to close: %v", err)
+	}
 }

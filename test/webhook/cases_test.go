@@ -1,0 +1,143 @@
+package webhook_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+var update = flag.Bool("update", false, "rewrite what the cases in testdata want")
+
+// testCases creates the pods of testdata and reads them back. Each file has a
+// ServiceAccount, pods, and after each pod what comes of it.
+func testCases(t *testing.T, i *installation) {
+	files, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases in testdata: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		t.Run(name, func(t *testing.T) { i.runCase(t, file, name) })
+	}
+}
+
+func (i *installation) runCase(t *testing.T, file, namespace string) {
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := &txtar.Archive{Comment: archive.Comment}
+	for _, part := range archive.Files {
+		if strings.HasSuffix(part.Name, ".want") {
+			continue
+		}
+		got.Files = append(got.Files, part)
+		if part.Name == "annotations.yaml" {
+			var annotations map[string]string
+			if err := yaml.Unmarshal(part.Data, &annotations); err != nil {
+				t.Fatal(err)
+			}
+			i.makeNamespace(t, namespace, nil, annotations)
+			continue
+		}
+		pod := parse(t, part.Data)[0]
+		pod.SetNamespace(namespace)
+		pod.SetName(strings.TrimSuffix(part.Name, ".yaml"))
+		got.Files = append(got.Files, txtar.File{Name: pod.GetName() + ".want", Data: []byte(i.outcome(t, pod))})
+	}
+	if *update {
+		if err := os.WriteFile(file, txtar.Format(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(txtar.Format(archive)), string(txtar.Format(got))); diff != "" {
+		t.Errorf("-want +got (go test -update rewrites what is wanted):\n%s", diff)
+	}
+}
+
+// outcome creates the pod, reads it back, and returns what of it an identity is
+// made of, or the refusal, and the warnings.
+func (i *installation) outcome(t *testing.T, pod *unstructured.Unstructured) string {
+	t.Helper()
+	var text strings.Builder
+	_, warnings, err := i.create(t, "pods", pod, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		fmt.Fprintf(&text, "refused: %v\n", err)
+	} else {
+		created, err := i.Client().CoreV1().Pods(pod.GetNamespace()).Get(t.Context(), pod.GetName(), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		describe(&text, created)
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(&text, "warning: %s\n", warning)
+	}
+	return text.String()
+}
+
+func describe(text *strings.Builder, pod *corev1.Pod) {
+	for _, volume := range pod.Spec.Volumes {
+		fmt.Fprintf(text, "volume %s", volume.Name)
+		if projected := volume.Projected; projected != nil {
+			for _, source := range projected.Sources {
+				if token := source.ServiceAccountToken; token != nil {
+					fmt.Fprintf(text, ", token for %s and %d s at %s", token.Audience, *token.ExpirationSeconds, token.Path)
+				}
+			}
+		}
+		text.WriteByte('\n')
+	}
+	for _, container := range pod.Spec.InitContainers {
+		describeContainer(text, "init", container)
+	}
+	for _, container := range pod.Spec.Containers {
+		describeContainer(text, "container", container)
+	}
+}
+
+func describeContainer(text *strings.Builder, kind string, container corev1.Container) {
+	fmt.Fprintf(text, "%s %s", kind, container.Name)
+	if policy := container.RestartPolicy; policy != nil {
+		fmt.Fprintf(text, ", restarted %s", *policy)
+	}
+	if context := container.SecurityContext; context != nil && context.RunAsUser != nil {
+		fmt.Fprintf(text, ", user %d", *context.RunAsUser)
+	}
+	if len(container.Resources.Limits) > 0 {
+		fmt.Fprintf(text, ", limits %s", quantities(container.Resources.Limits))
+	}
+	text.WriteByte('\n')
+	for _, variable := range container.Env {
+		value := variable.Value
+		if from := variable.ValueFrom; from != nil {
+			value = "from elsewhere"
+		}
+		fmt.Fprintf(text, "  %s=%s\n", variable.Name, value)
+	}
+	for _, mount := range container.VolumeMounts {
+		fmt.Fprintf(text, "  %s: %s\n", mount.MountPath, mount.Name)
+	}
+}
+
+func quantities(list corev1.ResourceList) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(list)) {
+		quantity := list[name]
+		all = append(all, string(name)+" "+quantity.String())
+	}
+	return strings.Join(all, " ")
+}
