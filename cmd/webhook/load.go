@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -106,7 +107,7 @@ func loadPodConfig(flags *pflag.FlagSet, lookup settings.Lookup) (podConfig, err
 // levelName returns slog's name of a level, for those of azure-workload-identity
 // that slog has not.
 func levelName(level string) string {
-	switch level {
+	switch level = strings.ToLower(level); level {
 	case "warning":
 		return "warn"
 	case "trace", "all":

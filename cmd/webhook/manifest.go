@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -24,7 +25,7 @@ const maxManifest = 64 << 20
 type manifest struct {
 	pods     []podManifest
 	accounts []mutate.Identity
-	others   []string // kinds of all else
+	kinds    []string // of all that is no pod
 }
 
 // podManifest is a pod, or what a workload would make.
@@ -33,24 +34,21 @@ type podManifest struct {
 	raw    json.RawMessage
 }
 
-// object has the fields of all kinds that are read.
+// object has the fields of all kinds that are read. What kinds may have of
+// another sort is read later.
 type object struct {
-	Kind     string            `json:"kind"`
-	Items    []json.RawMessage `json:"items"`
-	Metadata struct {
-		Name        string            `json:"name"`
-		Namespace   string            `json:"namespace"`
-		Labels      map[string]string `json:"labels"`
-		Annotations map[string]string `json:"annotations"`
-	} `json:"metadata"`
-	Spec struct {
-		Template    json.RawMessage `json:"template"`
-		JobTemplate struct {
-			Spec struct {
-				Template json.RawMessage `json:"template"`
-			} `json:"spec"`
-		} `json:"jobTemplate"`
-	} `json:"spec"`
+	Kind     string          `json:"kind"`
+	Metadata metadata        `json:"metadata"`
+	Items    json.RawMessage `json:"items"`
+	Spec     json.RawMessage `json:"spec"`
+}
+
+type metadata struct {
+	Name         string            `json:"name"`
+	GenerateName string            `json:"generateName"`
+	Namespace    string            `json:"namespace"`
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
 }
 
 // readManifest reads YAML or JSON documents from a file; "-" is stdin.
@@ -93,41 +91,74 @@ func (m *manifest) addDocument(document []byte) error {
 
 func (m *manifest) add(raw json.RawMessage) error {
 	var o object
-	if err := json.Unmarshal(raw, &o); err != nil {
+	if err := read(raw, &o); err != nil {
 		return err
 	}
-	origin := o.Kind + " " + o.Metadata.Name
-	template := cmp.Or(string(o.Spec.Template), string(o.Spec.JobTemplate.Spec.Template))
+	origin := strings.TrimSpace(o.Kind + " " + cmp.Or(o.Metadata.Name, o.Metadata.GenerateName))
+	template := o.podTemplate()
 	switch {
 	case o.Kind == "Pod":
 		m.pods = append(m.pods, podManifest{origin, raw})
+		return nil
+	case strings.HasSuffix(o.Kind, "List") && o.Items != nil:
+		return m.addItems(o.Items)
+	case template != nil:
+		pod, err := podOf(o, template)
+		if err != nil {
+			return fmt.Errorf("pod template of %s: %w", origin, err)
+		}
+		m.pods = append(m.pods, podManifest{origin, pod})
+		return nil
 	case o.Kind == "ServiceAccount":
 		m.accounts = append(m.accounts, mutate.Identity{
 			Namespace: o.Metadata.Namespace, Name: o.Metadata.Name, Annotations: o.Metadata.Annotations, Labels: o.Metadata.Labels,
 		})
-	case o.Items != nil:
-		for _, item := range o.Items {
-			if err := m.add(item); err != nil {
-				return err
-			}
+	}
+	m.kinds = append(m.kinds, o.Kind)
+	return nil
+}
+
+func (m *manifest) addItems(raw json.RawMessage) error {
+	var items []json.RawMessage
+	if json.Unmarshal(raw, &items) != nil {
+		return errors.New("items: want a list")
+	}
+	for _, item := range items {
+		if err := m.add(item); err != nil {
+			return err
 		}
-	case template != "":
-		pod, err := podOf(o, template)
-		if err != nil {
-			return fmt.Errorf("%s: %w", origin, err)
-		}
-		m.pods = append(m.pods, podManifest{origin, pod})
-	default:
-		m.others = append(m.others, o.Kind)
 	}
 	return nil
 }
 
+// podTemplate returns the template of a workload, as Deployments and CronJobs
+// have it; nil for anything else. SealedSecret and ApplicationSet, for two, have
+// templates of something else in the same place.
+func (o object) podTemplate() json.RawMessage {
+	var spec struct{ Template, JobTemplate json.RawMessage }
+	var job struct {
+		Spec struct{ Template json.RawMessage }
+	}
+	_ = json.Unmarshal(o.Spec, &spec) // what is of another sort is no template
+	_ = json.Unmarshal(spec.JobTemplate, &job)
+	template := json.RawMessage(cmp.Or(string(job.Spec.Template), string(spec.Template)))
+	var pod struct {
+		Spec struct{ Containers []json.RawMessage }
+	}
+	if json.Unmarshal(template, &pod) != nil || pod.Spec.Containers == nil {
+		return nil
+	}
+	return template
+}
+
 // podOf returns a pod as the workload's controller makes it.
-func podOf(workload object, template string) (json.RawMessage, error) {
+func podOf(workload object, template json.RawMessage) (json.RawMessage, error) {
+	if err := read(template, new(object)); err != nil { // what is wrong is said as for a Pod
+		return nil, err
+	}
 	var pod map[string]any
-	if err := json.Unmarshal([]byte(template), &pod); err != nil {
-		return nil, fmt.Errorf("its pod template: %w", err)
+	if err := read(template, &pod); err != nil {
+		return nil, err
 	}
 	metadata, _ := pod["metadata"].(map[string]any)
 	if metadata == nil {
@@ -139,6 +170,25 @@ func podOf(workload object, template string) (json.RawMessage, error) {
 	}
 	pod["apiVersion"], pod["kind"], pod["metadata"] = "v1", "Pod", metadata
 	return json.Marshal(pod)
+}
+
+// read decodes JSON, numbers as they are written. The error speaks of the
+// manifest, not of Go's types.
+func read(raw json.RawMessage, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	err := decoder.Decode(into)
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err
+	case wrong.Field == "":
+		return fmt.Errorf("it is of type %s; want an object of Kubernetes", wrong.Value)
+	case wrong.Field == "metadata.labels", wrong.Field == "metadata.annotations":
+		return fmt.Errorf("%s: a value is of type %s; want strings, such as \"true\" with its quotes", wrong.Field, wrong.Value)
+	default:
+		return fmt.Errorf("%s is of type %s; want %s", wrong.Field, wrong.Value, wrong.Type.Kind())
+	}
 }
 
 // account returns the pod's ServiceAccount. If there is none of its name but only

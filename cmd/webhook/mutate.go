@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -71,10 +72,10 @@ func (f mutateFlags) run(config podConfig, stdin io.Reader, stdout, stderr io.Wr
 		}
 		mutated = append(mutated, pod)
 	}
-	if err := printObjects(stdout, f.output, mutated); err != nil {
-		return err
+	if len(refusals) > 0 { // what is printed may be piped on to a cluster
+		return errors.Join(refusals...)
 	}
-	return errors.Join(refusals...)
+	return printObjects(stdout, f.output, mutated)
 }
 
 // read reads the pods and, from both files, the ServiceAccounts.
@@ -84,7 +85,8 @@ func (f mutateFlags) read(stdin io.Reader) (manifest, error) {
 		return manifest{}, err
 	}
 	if len(m.pods) == 0 {
-		return manifest{}, fmt.Errorf("manifest %q holds no pod, only %q; want a Pod, or a workload with a pod template", f.file, m.others)
+		slices.Sort(m.kinds)
+		return manifest{}, fmt.Errorf("manifest %q holds no pod, but %q; want a Pod, or a workload with a pod template", f.file, slices.Compact(m.kinds))
 	}
 	if f.serviceAccount == "" {
 		return m, nil
@@ -154,14 +156,7 @@ func printObjects(w io.Writer, format string, objects []json.RawMessage) error {
 		return nil
 	}
 	if format == "json" {
-		var shown any = objects[0]
-		if len(objects) > 1 {
-			shown = map[string]any{"apiVersion": "v1", "kind": "List", "items": objects}
-		}
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(shown)
+		return printJSON(w, objects)
 	}
 	for i, object := range objects {
 		text, err := yaml.JSONToYAML(object)
@@ -176,4 +171,22 @@ func printObjects(w io.Writer, format string, objects []json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// printJSON sorts the keys, as YAML's are, so that one pod is always one text.
+func printJSON(w io.Writer, objects []json.RawMessage) error {
+	values := make([]any, len(objects))
+	for i, object := range objects {
+		if err := read(object, &values[i]); err != nil {
+			return fmt.Errorf("writing JSON: %w", err)
+		}
+	}
+	shown := values[0]
+	if len(values) > 1 {
+		shown = map[string]any{"apiVersion": "v1", "kind": "List", "items": values}
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(shown)
 }

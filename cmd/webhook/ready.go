@@ -20,7 +20,7 @@ const selfCallTimeout = 900 * time.Millisecond
 func (s *service) ready() error {
 	address := s.listening.Load()
 	if address == nil {
-		return errors.New("the API server has not told its version yet")
+		return errors.New("it does not listen yet: the API server has not told its version")
 	}
 	if err := errors.Join(s.accounts.Ready(), s.certificate.ready()); err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -31,17 +30,13 @@ func (c podConfig) validate(check *settings.Checker) error {
 		c.TenantID = anyTenant
 	}
 	oneOf(check, "proxy.nativeSidecar", c.Proxy.NativeSidecar, nativeAuto, nativeAlways, nativeNever)
-	options, ok := c.options(check)
-	if !ok {
-		return nil
-	}
-	_, err := mutate.New(options)
+	_, err := mutate.New(c.options(check))
 	return err
 }
 
 // options returns what pkg/mutate works with, but for the kind of sidecar. It
-// reports what cannot be read, and then returns false.
-func (c podConfig) options(check *settings.Checker) (mutate.Options, bool) {
+// reports what cannot be read, and leaves it out.
+func (c podConfig) options(check *settings.Checker) mutate.Options {
 	options := mutate.Options{TenantID: c.TenantID, Audience: c.Audience, SecondMount: c.SecondMount, Proxy: c.Proxy.options()}
 	var faults [4]error
 	options.Cloud, faults[0] = mutate.ParseCloud(c.Environment)
@@ -58,12 +53,12 @@ func (c podConfig) options(check *settings.Checker) (mutate.Options, bool) {
 			check.Fault(keys[i], "%v", err)
 		}
 	}
-	return options, errors.Join(faults[:]...) == nil
+	return options
 }
 
 // mutator returns what decides about pods. c must be valid.
 func (c podConfig) mutator(plainSidecar bool) (*mutate.Mutator, error) {
-	options, _ := c.options(new(settings.Checker))
+	options := c.options(new(settings.Checker))
 	options.Proxy.PlainSidecar = plainSidecar
 	return mutate.New(options)
 }
@@ -110,9 +105,9 @@ func quantities(given map[string]any) (corev1.ResourceList, error) {
 func (c config) validate(check *settings.Checker) {
 	check.Duration("serviceAccountWait", c.ServiceAccountWait, 0, accounts.MaxWait)
 	check.Duration("serve.linger", c.Serve.Linger, 0, time.Minute)
-	for key, address := range map[string]string{"serve.address": c.Serve.Address, "health.address": c.Health.Address, "metrics.address": c.Metrics.Address} {
-		check.Address(key, address)
-	}
+	check.Address("serve.address", c.Serve.Address)
+	check.Address("health.address", c.Health.Address)
+	check.Address("metrics.address", c.Metrics.Address)
 	if c.Serve.Address == "" {
 		check.Fault("serve.address", "it is empty; want host:port, such as :9443")
 	}

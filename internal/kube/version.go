@@ -21,8 +21,10 @@ func (v Version) AtLeast(other Version) bool {
 
 // ServerVersion asks the API server for its version, which anybody may.
 func ServerVersion(ctx context.Context, client Client) (Version, error) {
-	raw, err := client.Get().AbsPath("/version").MaxRetries(0).Do(ctx).Raw()
+	result := client.Get().AbsPath("/version").MaxRetries(0).Do(ctx)
+	raw, err := result.Raw()
 	if err != nil {
+		err = result.Error() // with the API server's reason, which Raw leaves out
 		return Version{}, fmt.Errorf("asking the API server for its version: %w", WithoutBody(err))
 	}
 	// k8s.io/apimachinery/pkg/version, Info.

@@ -17,7 +17,7 @@ func (c *Checker) decode(values map[string]any, into any) {
 	var metadata mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result: into, Metadata: &metadata,
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(stringToDuration, boolToString),
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(toDuration, boolToString),
 	})
 	if err == nil {
 		err = decoder.Decode(values)
@@ -31,9 +31,15 @@ func (c *Checker) decode(values map[string]any, into any) {
 	}
 }
 
-func stringToDuration(_, to reflect.Type, value any) (any, error) {
-	if s, ok := value.(string); ok && to == reflect.TypeFor[time.Duration]() {
-		return parseDuration(s)
+// toDuration reads what a file has for a duration. A number without a unit would
+// be nanoseconds, which nobody means.
+func toDuration(_, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	switch value.(type) {
+	case string, int, float64:
+		return parseDuration(fmt.Sprint(value))
 	}
 	return value, nil
 }

@@ -138,6 +138,7 @@ func TestMistakes(t *testing.T) {
 			"c.yaml: parts[0].count: it is a string; want a number",
 		}},
 		{"a duration that is none", given{file: "parts: [{wait: soon}]"}, []string{`c.yaml: parts[0].wait: "soon"; want a duration such as 5m`}},
+		{"a duration without a unit", given{file: "parts: [{wait: 10}]"}, []string{`c.yaml: parts[0].wait: "10"; want a duration such as 5m`}},
 		{"a duration in the environment", given{environment: map[string]string{"LINGER": "soon"}}, []string{`LINGER: "soon"; want a duration such as 5m`}},
 		{"an empty duration in the environment", given{environment: map[string]string{"LINGER": ""}}, []string{`LINGER: ""; want a duration such as 5m`}},
 		{"a bool in the environment", given{environment: map[string]string{"OFF": "maybe"}}, []string{`OFF: "maybe"; want true or false`}},

@@ -23,7 +23,12 @@ func ServiceAccountAnnotations() []string {
 }
 
 // String names the ServiceAccount.
-func (i Identity) String() string { return fmt.Sprintf("ServiceAccount %s/%s", i.Namespace, i.Name) }
+func (i Identity) String() string {
+	if i.Namespace == "" {
+		return "ServiceAccount " + i.Name
+	}
+	return fmt.Sprintf("ServiceAccount %s/%s", i.Namespace, i.Name)
+}
 
 // isGUID reports whether value has the text form of a GUID: 8-4-4-4-12 hex
 // digits. Entra issues these for applications and tenants.
