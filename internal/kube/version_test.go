@@ -31,7 +31,9 @@ func TestServerVersion(t *testing.T) {
 		{
 			"a refusal", "application/json",
 			`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"not you","reason":"Forbidden","code":403}`,
-			403, kube.Version{}, asking + "not you",
+			403,
+			kube.Version{},
+			asking + "not you",
 		},
 		{"a gateway", "text/html", "CANARY", 502, kube.Version{}, asking + "answered 502 Bad Gateway, without a Status of Kubernetes"},
 		{"a redirect", "text/html", "CANARY", 302, kube.Version{}, asking + "answered 302 Found, without a Status of Kubernetes"},
