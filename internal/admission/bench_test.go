@@ -14,11 +14,10 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	admissionv1 "k8s.io/api/admission/v1"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/issuer-sync/issuer-sync/internal/admission"
 	"github.com/issuer-sync/issuer-sync/pkg/mutate"
+	"github.com/issuer-sync/issuer-sync/test/load/yardstick"
 )
 
 // benchReview is the review of pkg/mutate's pod of 6 KB with three containers.
@@ -32,7 +31,11 @@ func benchReview(t testing.TB) string {
 	if err := json.Compact(&compact, data); err != nil {
 		t.Fatal(err)
 	}
-	return review(t, compact.String(), nil)
+	body, err := yardstick.Review(compact.Bytes(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 // benchHandler logs as the webhook does by default.
@@ -50,38 +53,6 @@ func benchHandler(t testing.TB) http.Handler {
 	})
 }
 
-// bareHandler is what a webhook cannot do without, in the usual way: it decodes
-// the review with its pod, and encodes a fixed patch.
-func bareHandler(t testing.TB) http.Handler {
-	patch, patchType := answeredPatch(t), admissionv1.PatchTypeJSONPatch
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		var review admissionv1.AdmissionReview
-		if err := json.Unmarshal(body, &review); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		var pod corev1.Pod
-		if err := json.Unmarshal(review.Request.Object.Raw, &pod); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		answer, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: &admissionv1.AdmissionResponse{
-			UID: review.Request.UID, Allowed: true, PatchType: &patchType, Patch: patch,
-		}})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(answer)
-	})
-}
-
 // answeredPatch is the patch that the webhook makes for benchReview.
 func answeredPatch(t testing.TB) []byte {
 	t.Helper()
@@ -89,17 +60,23 @@ func answeredPatch(t testing.TB) []byte {
 	r.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
 	benchHandler(t).ServeHTTP(recorder, r)
-	var answer admissionv1.AdmissionReview
-	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil || len(answer.Response.Patch) == 0 {
-		t.Fatalf("%v: %s", err, recorder.Body)
+	patch, err := yardstick.Patch(recorder.Body.Bytes())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return answer.Response.Patch
+	return patch
+}
+
+// handlers are the webhook's and the yardstick.
+func handlers(t testing.TB) map[string]http.Handler {
+	t.Helper()
+	return map[string]http.Handler{"ours": benchHandler(t), "bare": yardstick.Webhook(answeredPatch(t))}
 }
 
 // BenchmarkHandler is the handlers alone.
 func BenchmarkHandler(b *testing.B) {
 	body := benchReview(b)
-	for name, handler := range map[string]http.Handler{"ours": benchHandler(b), "bare": bareHandler(b)} {
+	for name, handler := range handlers(b) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -118,7 +95,7 @@ func BenchmarkHandler(b *testing.B) {
 // BenchmarkTLS is the handlers behind TLS 1.3, asked over 32 connections.
 func BenchmarkTLS(b *testing.B) {
 	body := benchReview(b)
-	for name, handler := range map[string]http.Handler{"ours": benchHandler(b), "bare": bareHandler(b)} {
+	for name, handler := range handlers(b) {
 		b.Run(name, func(b *testing.B) {
 			server := httptest.NewUnstartedServer(handler)
 			server.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
