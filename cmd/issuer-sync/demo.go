@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -16,12 +15,12 @@ import (
 	"path/filepath"
 	"time"
 
-	oidcclient "github.com/coreos/go-oidc/v3/oidc"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/httpserver"
+	"github.com/issuer-sync/issuer-sync/internal/metadata"
 	"github.com/issuer-sync/issuer-sync/internal/publisher"
 	"github.com/issuer-sync/issuer-sync/internal/source"
 	"github.com/issuer-sync/issuer-sync/internal/store/directory"
@@ -35,9 +34,12 @@ func newDemoCommand(lookup lookupFunc) *cobra.Command {
 		Use:   "demo",
 		Short: "Show the whole story on this machine: no cluster, no cloud, nothing left behind",
 		Long: `Makes a signing key as a cluster has it, publishes its documents over an HTTPS
-server of its own, signs a token as kube-apiserver signs, verifies it from
-outside as a cloud does, rotates the key, and shows that the old and the new
-token both verify.`,
+server of its own, and gives a pod's token to the proxy, which exchanges it at a
+stand-in for Entra, as for an SDK that knows only the metadata endpoint. Then it
+rotates the key while tokens are exchanged all the time, and none fails.
+
+The publisher, the server and the proxy are the real ones. The cluster and Entra
+are stand-ins; access tokens of the demo open nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := loadLogConfig(cmd.Flags(), lookup)
@@ -59,7 +61,7 @@ token both verify.`,
 }
 
 // demo is one run: the real publisher, watching a real directory of key files,
-// behind the real server.
+// behind the real server, and the proxy's real endpoint before a stand-in for Entra.
 type demo struct {
 	out       io.Writer
 	log       *slog.Logger
@@ -70,12 +72,11 @@ type demo struct {
 	handler   *oidc.Handler
 	issuer    oidc.Issuer
 	published chan keys.Set // the set that is served now, unless somebody took it
-	provider  *oidcclient.Provider
-	client    *http.Client
+	pod       *demoPod
 }
 
 func runDemo(ctx context.Context, out io.Writer, log *slog.Logger, keep bool) (err error) {
-	d := &demo{out: out, log: log, start: time.Now(), published: make(chan keys.Set, 1), client: new(http.Client)}
+	d := &demo{out: out, log: log, start: time.Now(), published: make(chan keys.Set, 1)}
 	if d.directory, err = os.MkdirTemp("", "issuer-sync-demo-"); err != nil {
 		return fmt.Errorf("making a directory for the demo: %w", err)
 	}
@@ -84,7 +85,6 @@ func runDemo(ctx context.Context, out io.Writer, log *slog.Logger, keep bool) (e
 	running, ctx := errgroup.WithContext(ctx)
 	defer func() {
 		stop()
-		d.client.CloseIdleConnections() // or the server waits a second for them
 		err = errors.Join(err, running.Wait())
 	}()
 	if err := d.serve(ctx, running); err != nil {
@@ -123,7 +123,6 @@ func (d *demo) serve(ctx context.Context, running *errgroup.Group) (err error) {
 	if d.handler, err = oidc.NewHandler(d.issuer); err != nil {
 		return err
 	}
-	d.client = clientTrusting(d.authority.Roots())
 	running.Go(func() error { return d.server.Run(ctx) })
 	return nil
 }
@@ -139,32 +138,50 @@ func (d *demo) story(ctx context.Context, running *errgroup.Group) error {
 	if err := d.look(ctx); err != nil {
 		return err
 	}
-	oldToken, err := d.mint(oldKey)
+	if d.pod, err = d.startPod(ctx, running, oldKey); err != nil {
+		return err
+	}
+	if err := d.first(ctx); err != nil {
+		return err
+	}
+	return d.rotate(ctx)
+}
+
+// first gets an access token as an old SDK does.
+func (d *demo) first(ctx context.Context) error {
+	token, err := d.pod.ask(ctx, "https://vault.azure.net")
 	if err != nil {
 		return err
 	}
-	if err := d.verify(ctx, "the token", oldToken); err != nil {
-		return err
-	}
+	d.say("asked the proxy for %s as an old SDK does: an access token for %s, valid for %s s", token.Resource, token.ClientID, token.ExpiresIn)
+	return nil
+}
+
+// rotate changes the signing key while tokens are exchanged without a pause.
+func (d *demo) rotate(ctx context.Context) error {
+	load := d.pod.load(ctx)
 	newKey, err := d.makeKey("new.pub")
 	if err != nil {
-		return err
+		return load.stop(err)
 	}
 	if err := d.await(ctx, 2); err != nil {
-		return err
+		return load.stop(err)
 	}
 	d.say("the file watch saw it: both keys are published, before the new one signs")
-	newToken, err := d.mint(newKey)
-	if err != nil {
+	if err := load.more(ctx); err != nil {
+		return load.stop(err)
+	}
+	if err := d.pod.project(newKey); err != nil {
+		return load.stop(err)
+	}
+	d.say("the API server signs with the new key: the pod's token file was replaced")
+	if err := load.more(ctx); err != nil {
+		return load.stop(err)
+	}
+	if err := load.stop(nil); err != nil {
 		return err
 	}
-	if err := d.verify(ctx, "the token of the old key", oldToken); err != nil {
-		return err
-	}
-	if err := d.verify(ctx, "the token of the new key", newToken); err != nil {
-		return err
-	}
-	d.say("done: a key was rotated and no token failed")
+	d.say("done: a key was rotated, %d exchanges meanwhile, none failed", load.exchanges)
 	return nil
 }
 
@@ -247,31 +264,6 @@ func (d *demo) look(ctx context.Context) error {
 		return errors.New("the published documents do not pass")
 	}
 	d.say("looked at them from outside: %s", outsideOutcome(report))
-	provider, err := oidcclient.NewProvider(oidcclient.ClientContext(ctx, d.client), d.issuer.String())
-	if err != nil {
-		return fmt.Errorf("discovering the issuer with go-oidc: %w", err)
-	}
-	d.provider = provider
-	return nil
-}
-
-func (d *demo) mint(private crypto.Signer) (string, error) {
-	token, err := demoToken(d.issuer, private)
-	if err != nil {
-		return "", err
-	}
-	d.say("signed a token for system:serviceaccount:default:demo, audience %s", azureAudience)
-	return token, nil
-}
-
-// verify does what a cloud does with a token: it knows nothing but the issuer.
-func (d *demo) verify(ctx context.Context, what, token string) error {
-	ctx = oidcclient.ClientContext(ctx, d.client)
-	verified, err := d.provider.VerifierContext(ctx, &oidcclient.Config{ClientID: azureAudience}).Verify(ctx, token)
-	if err != nil {
-		return fmt.Errorf("verifying %s with go-oidc: %w", what, err)
-	}
-	d.say("verified %s as a cloud would: subject %s", what, verified.Subject)
 	return nil
 }
 
@@ -282,6 +274,14 @@ Still serving, until you press Ctrl-C. Try:
   curl --cacert %[1]s %[3]s
   issuer-sync verify --ca-file %[1]s %[4]s
   openssl genrsa 2048 | openssl pkey -pubout -out %[5]s   # publish another key
-`, d.authority.caFile, d.issuer.DiscoveryURL(), d.issuer.JWKSURL(), d.issuer,
-		filepath.Join(d.directory, "another.pub"))
+  curl -H Metadata:true '%[6]s?resource=https://vault.azure.net'
+
+Or with an SDK. The variables of a pod, for those that know workload identity:
+  export AZURE_CLIENT_ID=%[7]s AZURE_TENANT_ID=%[8]s
+  export AZURE_FEDERATED_TOKEN_FILE=%[9]s
+  export AZURE_AUTHORITY_HOST=%[10]s/ SSL_CERT_FILE=%[11]s
+and for some of those that know the metadata endpoint alone:
+  export AZURE_POD_IDENTITY_AUTHORITY_HOST=%[12]s
+`, d.authority.caFile, d.issuer.DiscoveryURL(), d.issuer.JWKSURL(), d.issuer, filepath.Join(d.directory, "another.pub"),
+		d.pod.endpoint+metadata.TokenPath, demoClient, demoTenant, d.pod.tokenFile, d.pod.entra.URL(), d.pod.entraCA, d.pod.endpoint)
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
 )
 
+// demoTokenLifetime is what the webhook asks for by default.
+const demoTokenLifetime = time.Hour
+
 // demoToken signs what kube-apiserver signs for a pod (Kubernetes
 // pkg/serviceaccount/claims.go).
 func demoToken(issuer oidc.Issuer, private crypto.Signer) (string, error) {
@@ -33,9 +36,9 @@ func demoToken(issuer oidc.Issuer, private crypto.Signer) (string, error) {
 	now := time.Now()
 	token, err := jwt.Signed(signer).Claims(jwt.Claims{
 		Issuer:    issuer.String(),
-		Subject:   "system:serviceaccount:default:demo",
+		Subject:   demoSubject,
 		Audience:  jwt.Audience{azureAudience},
-		Expiry:    jwt.NewNumericDate(now.Add(time.Hour)),
+		Expiry:    jwt.NewNumericDate(now.Add(demoTokenLifetime)),
 		IssuedAt:  jwt.NewNumericDate(now),
 		NotBefore: jwt.NewNumericDate(now),
 	}).Claims(map[string]any{

@@ -47,6 +47,11 @@ func TestDemoKeep(t *testing.T) {
 	if jwks == nil || another == nil {
 		t.Fatalf("no curl and openssl lines in:\n%s", said)
 	}
+	token := regexp.MustCompile(`curl -H Metadata:true '(\S+)'`).FindStringSubmatch(said)
+	if token == nil {
+		t.Fatalf("no curl line for the proxy in:\n%s", said)
+	}
+	askForToken(t, token[1])
 	client := trusting(t, jwks[1])
 	published := 2
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -96,12 +101,32 @@ func readAdvice(t *testing.T, out io.Reader) string {
 	var said strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		fmt.Fprintln(&said, lines.Text())
-		if strings.Contains(lines.Text(), "# publish another key") {
+		if strings.Contains(lines.Text(), "AZURE_POD_IDENTITY_AUTHORITY_HOST=") {
 			return said.String()
 		}
 	}
 	t.Fatalf("the demo ended:\n%s", said.String())
 	return ""
+}
+
+// askForToken does what the demo's advice for the proxy says.
+func askForToken(t *testing.T, url string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Metadata", "true")
+	request.Close = true
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer demoAnswer
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK || answer.Resource != "https://vault.azure.net" {
+		t.Errorf("%s: %s %v %s", url, response.Status, err, answer.Description)
+	}
 }
 
 func trusting(t *testing.T, caFile string) *http.Client {
