@@ -108,10 +108,15 @@ func (o *options) handler(tokens *exchange.Cache, log *slog.Logger) http.Handler
 		TenantID: o.required("AZURE_TENANT_ID", "the directory's GUID or domain name"),
 		ClientID: o.text("AZURE_CLIENT_ID"), AllowedClientIDs: o.list("allowed-client-ids"),
 	}
-	_, err := metadata.New(metadata.Config{TenantID: "any", ClientID: config.ClientID})
-	o.fault("AZURE_CLIENT_ID", err)
-	_, err = metadata.New(metadata.Config{TenantID: "any", AllowedClientIDs: config.AllowedClientIDs})
-	o.fault("allowed-client-ids", err)
+	if config.TenantID != "" {
+		o.fault("AZURE_TENANT_ID", exchange.CheckTenant(config.TenantID))
+	}
+	if config.ClientID != "" {
+		o.fault("AZURE_CLIENT_ID", exchange.CheckClient(config.ClientID))
+	}
+	for _, id := range config.AllowedClientIDs {
+		o.fault("allowed-client-ids", exchange.CheckClient(id))
+	}
 	handler, err := metadata.New(config)
 	if err != nil && len(o.faults) == 0 {
 		o.faults = append(o.faults, err)

@@ -302,7 +302,7 @@ func TestLogLevel(t *testing.T) {
 // TestNew holds what is wrong with a config, all at once.
 func TestNew(t *testing.T) {
 	handler, err := metadata.New(metadata.Config{ClientID: "a", AllowedClientIDs: []string{client, "b", ""}})
-	const want = "tenant ID is empty: want a GUID or a domain name\n" +
+	const want = "tenant \"\": want a GUID or a domain name\n" +
 		"client ID \"a\": want a GUID\nallowed client ID \"b\": want a GUID\nallowed client ID \"\": want a GUID"
 	if err == nil || err.Error() != want || handler != nil {
 		t.Errorf("handler %v, error %v; want %s", handler, err, want)

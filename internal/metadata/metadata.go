@@ -72,18 +72,16 @@ func New(config Config) (*Handler, error) {
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	var faults []error
-	if config.TenantID == "" {
-		faults = append(faults, errors.New("tenant ID is empty: want a GUID or a domain name"))
-	}
-	if id := config.ClientID; id != "" && !isGUID(id) {
-		faults = append(faults, fmt.Errorf("client ID %q: want a GUID", id))
+	faults = append(faults, exchange.CheckTenant(config.TenantID))
+	if config.ClientID != "" {
+		faults = append(faults, exchange.CheckClient(config.ClientID))
 	}
 	if len(config.AllowedClientIDs) > 0 {
 		h.allowed = map[string]bool{strings.ToLower(config.ClientID): true}
 	}
 	for _, id := range config.AllowedClientIDs {
-		if !isGUID(id) {
-			faults = append(faults, fmt.Errorf("allowed client ID %q: want a GUID", id))
+		if err := exchange.CheckClient(id); err != nil {
+			faults = append(faults, fmt.Errorf("allowed %w", err))
 		}
 		h.allowed[strings.ToLower(id)] = true
 	}

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/issuer-sync/issuer-sync/pkg/exchange"
 )
 
 const (
@@ -194,7 +196,7 @@ func (h *Handler) choose(v variables) (question, error) {
 			text: "the request has no client_id, and the pod has none: " +
 				"set annotation azure.workload.identity/client-id on its ServiceAccount, or client_id in the request",
 		}
-	case v.client != "" && !isGUID(v.client):
+	case v.client != "" && exchange.CheckClient(v.client) != nil:
 		return question{}, refusal{reason: "client_id", text: fmt.Sprintf("client_id %q: want a GUID", short(v.client))}
 	}
 	client := v.client
@@ -228,19 +230,4 @@ func discardBody(r *http.Request) error {
 		return refusal{reason: "body", text: "the body ends before its Content-Length", closes: true}
 	}
 	return nil
-}
-
-// isGUID reports whether s is 8-4-4-4-12 hexadecimal digits.
-func isGUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		digit := '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-		if dash != (c == '-') || !dash && !digit {
-			return false
-		}
-	}
-	return true
 }

@@ -118,10 +118,13 @@ func (c *Client) AccessToken(ctx context.Context, request Request) (AccessToken,
 			return token, nil
 		}
 		wait, again := c.again(ctx, fault, assertion, attempt)
-		if !again || !sleep(ctx, wait) {
+		if !again {
 			return AccessToken{}, fault
 		}
 		log.Warn("exchange did not succeed, trying again", "attempt", attempt, "wait", wait, "err", fault)
+		if !sleep(ctx, wait) {
+			return AccessToken{}, fault
+		}
 	}
 }
 

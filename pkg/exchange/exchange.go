@@ -11,6 +11,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -82,13 +83,28 @@ const (
 	maxScope  = 2048 // resources are URLs or GUIDs
 )
 
+// CheckTenant returns an error unless tenant is a GUID or a domain name.
+func CheckTenant(tenant string) error {
+	if !isGUID(tenant) && !isDomain(tenant) {
+		return fmt.Errorf("tenant %q: want a GUID or a domain name", short(tenant))
+	}
+	return nil
+}
+
+// CheckClient returns an error unless client is a GUID.
+func CheckClient(client string) error {
+	if !isGUID(client) {
+		return fmt.Errorf("client ID %q: want a GUID", short(client))
+	}
+	return nil
+}
+
 // check returns an error of kind [Invalid] if the request cannot be sent.
 func (r Request) check() error {
+	if err := cmp.Or(CheckTenant(r.Tenant), CheckClient(r.Client)); err != nil {
+		return invalid("%v", err)
+	}
 	switch {
-	case !isGUID(r.Tenant) && !isDomain(r.Tenant):
-		return invalid("tenant %q: want a GUID or a domain name", short(r.Tenant))
-	case !isGUID(r.Client):
-		return invalid("client ID %q: want a GUID", short(r.Client))
 	case r.Scope == "" || len(r.Scope) > maxScope:
 		return invalid("a scope of %d characters: want 1 to %d", len(r.Scope), maxScope)
 	case strings.ContainsFunc(r.Scope, func(c rune) bool { return c <= ' ' || c > '~' }):
