@@ -22,6 +22,8 @@ import (
 type certificate struct {
 	get   func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ready func() error
+	// problem is what keeps it from being renewed, as of the last look; nil: nothing.
+	problem func() error
 	// roots are whom API servers trust, as far as the webhook knows.
 	roots func() (*x509.CertPool, error)
 	// run keeps it right until ctx ends.
@@ -40,7 +42,7 @@ func newCertificate(c config, client kube.Client, log *slog.Logger) (certificate
 		return certificate{}, err
 	}
 	return certificate{
-		get: made.GetCertificate, ready: made.Ready, run: made.Run,
+		get: made.GetCertificate, ready: made.Ready, problem: made.Problem, run: made.Run,
 		roots: func() (*x509.CertPool, error) { return made.Roots(), nil },
 	}, nil
 }
@@ -48,14 +50,16 @@ func newCertificate(c config, client kube.Client, log *slog.Logger) (certificate
 // certificateFromFiles is one that somebody else makes and replaces, with the
 // names that cert-manager and Secrets of type kubernetes.io/tls have.
 func certificateFromFiles(directory string, log *slog.Logger) (certificate, error) {
-	files, err := httpserver.NewCertificate(filepath.Join(directory, "tls.crt"), filepath.Join(directory, "tls.key"), log)
+	certFile, keyFile := filepath.Join(directory, "tls.crt"), filepath.Join(directory, "tls.key")
+	files, err := httpserver.NewCertificate(certFile, keyFile, log)
 	if err != nil {
 		return certificate{}, err
 	}
 	return certificate{
 		get: files.Get, ready: func() error { return nil },
-		roots: func() (*x509.CertPool, error) { return rootsFromFiles(filepath.Join(directory, "ca.crt"), files) },
-		run:   func(ctx context.Context) error { <-ctx.Done(); return nil },
+		problem: func() error { _, err := tls.LoadX509KeyPair(certFile, keyFile); return err },
+		roots:   func() (*x509.CertPool, error) { return rootsFromFiles(filepath.Join(directory, "ca.crt"), files) },
+		run:     func(ctx context.Context) error { <-ctx.Done(); return nil },
 	}, nil
 }
 

@@ -47,14 +47,11 @@ type proxyConfig struct {
 	// NativeSidecar is always, never or auto: as the API server's version allows.
 	NativeSidecar string `mapstructure:"nativeSidecar"`
 	LogLevel      string `mapstructure:"logLevel"`
-	// Resources of each injected container, in the file only; small ones unless set.
-	Resources *resourcesConfig `mapstructure:"resources"`
-}
-
-// resourcesConfig is as in a container: quantities by the name of the resource.
-type resourcesConfig struct {
-	Requests map[string]any `mapstructure:"requests"`
-	Limits   map[string]any `mapstructure:"limits"`
+	// Quantities for each injected container; empty: none.
+	CPURequest    string `mapstructure:"cpuRequest"`
+	MemoryRequest string `mapstructure:"memoryRequest"`
+	CPULimit      string `mapstructure:"cpuLimit"`
+	MemoryLimit   string `mapstructure:"memoryLimit"`
 }
 
 // endpointConfig is the custom token endpoint; there is none without a suffix.

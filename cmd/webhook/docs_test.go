@@ -3,22 +3,14 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"go/ast"
-	"go/constant"
-	"go/parser"
-	"go/token"
-	"go/types"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -57,15 +49,12 @@ func TestDocsHaveEverySetting(t *testing.T) {
 		for i := range row {
 			row[i] = strings.Trim(row[i], "`")
 		}
-		if row[0] == "proxy.resources" { // in the file only
-			continue
-		}
 		add(&got, row[0], row[1], row[2], documentedDefault(row[3]))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("settings (-code +page):\n%s", diff)
 	}
-	for _, name := range []string{"`--" + configSetting().Flag + "`", "`" + configSetting().Env + "`", "`proxy.resources`"} {
+	for _, name := range []string{"`--" + configSetting().Flag + "`", "`" + configSetting().Env + "`"} {
 		if !strings.Contains(section, name) {
 			t.Errorf("the page does not have %s", name)
 		}
@@ -92,7 +81,7 @@ func documentedDefault(cell string) string {
 // The page names no flag that does not exist.
 func TestDocsNameFlagsThatExist(t *testing.T) {
 	known := map[string]bool{"proxy-port": true} // the proxy's, in messages
-	root := newRootCommand(noVariables)
+	root := newRootCommand(nil)
 	for _, c := range append([]*cobra.Command{root}, root.Commands()...) {
 		c.InitDefaultHelpFlag()
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
@@ -144,24 +133,6 @@ func TestDocsHaveEveryName(t *testing.T) {
 	}
 }
 
-// mutateConstants returns pkg/mutate's string constants, unexported ones too.
-func mutateConstants(t *testing.T) map[string]string {
-	t.Helper()
-	// Imports stay unresolved: constants need none.
-	set, files := parseFolder(t, mutateFolder)
-	checked, _ := (&types.Config{Error: func(error) {}}).Check("mutate", set, files, nil)
-	found := map[string]string{}
-	for _, name := range checked.Scope().Names() {
-		if c, ok := checked.Scope().Lookup(name).(*types.Const); ok && c.Val().Kind() == constant.String {
-			found[name] = constant.StringVal(c.Val())
-		}
-	}
-	if found["Label"] != mutate.Label || found["ReasonPort"] != string(mutate.ReasonPort) {
-		t.Fatalf("constants %q", found)
-	}
-	return found
-}
-
 // Each refusal of the page is one that a test of pkg/mutate sees, and no kind of
 // them is missing.
 func TestDocsHaveEveryRefusal(t *testing.T) {
@@ -182,42 +153,6 @@ func TestDocsHaveEveryRefusal(t *testing.T) {
 		patterns = append(patterns, reasons[call.first]+": "+call.text)
 	}
 	matchAll(t, patterns, refusals)
-}
-
-// goldenLines returns the lines of one output in all golden files of pkg/mutate.
-func goldenLines(t *testing.T, output string) map[string]bool {
-	t.Helper()
-	files, err := filepath.Glob(mutateGoldens)
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden files: %v", err)
-	}
-	lines := map[string]bool{}
-	for _, name := range files {
-		archive, err := txtar.ParseFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range archive.Files {
-			if file.Name == output {
-				lines[strings.TrimSpace(string(file.Data))] = true
-			}
-		}
-	}
-	return lines
-}
-
-func tooLarge(t *testing.T) string {
-	t.Helper()
-	m, err := mutate.New(mutate.Options{TenantID: anyTenant})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pod, err := mutate.ParsePod([]byte(`{"metadata":{"labels":{"` + mutate.Label + `":"true"}},"spec":{"containers":[{}` + strings.Repeat(",{}", 1000) + `]}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = m.Patch(pod, mutate.Identity{})
-	return fmt.Sprint(err)
 }
 
 // The page has an example of every warning, of every mistake in the settings,
@@ -260,19 +195,32 @@ func TestDocsHaveEveryAnswer(t *testing.T) {
 
 // The page has the metrics.
 func TestDocsHaveEveryMetric(t *testing.T) {
-	source, err := os.ReadFile("../../internal/admission/metrics.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want, got []string
-	for _, match := range regexp.MustCompile(`Name: "(\w+)"`).FindAllSubmatch(source, -1) {
-		want = append(want, string(match[1]))
-	}
+	want := metricNames(t)
+	var got []string
 	for _, row := range docsRows(docsSection(t, "## Health, metrics, log"), 4) {
 		got = append(got, strings.Trim(row[0], "`"))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-code +page):\n%s", diff)
+	}
+}
+
+// The example rules name metrics that exist.
+func TestRulesNameMetricsThatExist(t *testing.T) {
+	rules, err := os.ReadFile("../../deploy/prometheus/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, known := regexp.MustCompile(`azwi_\w+`).FindAllString(string(rules), -1), metricNames(t)
+	for _, name := range used {
+		if !slices.Contains(known, name) {
+			t.Errorf("the rules use %s, which does not exist", name)
+		}
+	}
+	for _, name := range []string{"azwi_certificate_not_after_seconds", "azwi_certificate_problem", "azwi_service_accounts_stale_seconds", "azwi_reviews_total"} {
+		if !slices.Contains(used, name) {
+			t.Errorf("no rule uses %s", name)
+		}
 	}
 }
 
@@ -294,7 +242,7 @@ func TestDocsExamples(t *testing.T) {
 		"mutate -f pod.yaml --service-account sa.yaml --config webhook.yaml",
 	} {
 		stdout.Reset()
-		code := command.Run(t.Context(), newRootCommand(noVariables), strings.Fields(args), &stdout, &stderr)
+		code := command.Run(t.Context(), newRootCommand(nil), strings.Fields(args), &stdout, &stderr)
 		if diff := cmp.Diff(examples["output"], stdout.String()); code != 0 || stderr.Len() > 0 || diff != "" {
 			t.Errorf("%s: code %d, %s\n-page +printed:\n%s", args, code, &stderr, diff)
 		}
@@ -307,174 +255,4 @@ func TestDocsExamples(t *testing.T) {
 			t.Errorf("the policy: %v", err)
 		}
 	}
-}
-
-func noVariables(string) (string, bool) { return "", false }
-
-// matchAll wants each pattern to match one of the texts, and each text to be
-// matched by one.
-func matchAll(t *testing.T, formats, texts []string) {
-	t.Helper()
-	slices.Sort(formats)
-	formats = slices.Compact(formats)
-	for _, format := range formats {
-		if !slices.ContainsFunc(texts, pattern(format).MatchString) {
-			t.Errorf("the page has no example of %q", format)
-		}
-	}
-	for _, text := range texts {
-		if strings.HasPrefix(text, "no_service_account: ") {
-			continue
-		}
-		if !slices.ContainsFunc(formats, func(format string) bool { return pattern(format).MatchString(text) }) {
-			t.Errorf("the page has what is said nowhere: %s", text)
-		}
-	}
-}
-
-// pattern matches what fmt makes of a format.
-func pattern(format string) *regexp.Regexp {
-	literal := regexp.MustCompile(`%(?:\[\d\])?[a-z]`).Split(format, -1)
-	for i := range literal {
-		literal[i] = regexp.QuoteMeta(literal[i])
-	}
-	return regexp.MustCompile("^" + strings.Join(literal, ".+") + "$")
-}
-
-// textCall is one whose text users read.
-type textCall struct {
-	first string // its first argument, as it is written
-	text  string
-}
-
-// calls maps functions to the index of the argument that is the text.
-type calls map[string]int
-
-// in returns the texts of the calls in the packages of these folders.
-func (c calls) in(t *testing.T, folders ...string) (found []textCall) {
-	t.Helper()
-	for _, folder := range folders {
-		_, files := parseFolder(t, folder)
-		for _, file := range files {
-			ast.Inspect(file, func(n ast.Node) bool {
-				if expression, ok := n.(*ast.CallExpr); ok {
-					found = append(found, c.textOf(expression)...)
-				}
-				return true
-			})
-		}
-	}
-	if len(found) == 0 {
-		t.Fatalf("no calls of %v in %q", c, folders)
-	}
-	return found
-}
-
-func (c calls) textOf(expression *ast.CallExpr) []textCall {
-	for name, index := range c {
-		if !strings.HasSuffix("."+types.ExprString(expression.Fun), "."+name) || len(expression.Args) <= index {
-			continue
-		}
-		if literal, ok := expression.Args[index].(*ast.BasicLit); ok && literal.Kind == token.STRING {
-			text, _ := strconv.Unquote(literal.Value) // it was parsed
-			return []textCall{{types.ExprString(expression.Args[0]), text}}
-		}
-	}
-	return nil
-}
-
-func texts(all []textCall) (texts []string) {
-	for _, c := range all {
-		texts = append(texts, c.text)
-	}
-	return texts
-}
-
-// parseFolder parses a package without its tests.
-func parseFolder(t *testing.T, folder string) (set *token.FileSet, files []*ast.File) {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(folder, "*.go"))
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no files in %q: %v", folder, err)
-	}
-	set = token.NewFileSet()
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		file, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, file)
-	}
-	return set, files
-}
-
-// docs returns the page.
-func docs(t *testing.T) string {
-	t.Helper()
-	page, err := os.ReadFile(docsPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(page)
-}
-
-// docsSection returns what is under a heading, smaller headings included.
-func docsSection(t *testing.T, heading string) string {
-	t.Helper()
-	_, section, ok := strings.Cut(docs(t), "\n"+heading+"\n")
-	if !ok {
-		t.Fatalf("the page has no heading %q", heading)
-	}
-	level := strings.IndexByte(heading, ' ')
-	if end := regexp.MustCompile(fmt.Sprintf("(?m)^#{1,%d} \\w", level)).FindStringIndex(section); end != nil {
-		section = section[:end[0]]
-	}
-	return section
-}
-
-// docsRows returns the rows of the tables that have this many columns.
-func docsRows(section string, columns int) (rows [][]string) {
-	for line := range strings.Lines(section) {
-		cells := strings.Split(strings.Trim(line, "|\n"), "|")
-		for i := range cells {
-			cells[i] = strings.TrimSpace(cells[i])
-		}
-		switch {
-		case line[0] != '|' || len(cells) != columns:
-		case cells[0] == "---":
-			rows = rows[:len(rows)-1] // the head
-		default:
-			rows = append(rows, cells)
-		}
-	}
-	return rows
-}
-
-// docsItems returns what is quoted in the items that begin with a quotation.
-func docsItems(section string) (quoted []string) {
-	for _, item := range regexp.MustCompile("(?m)^- `.*$").FindAllString(section, -1) {
-		quoted = append(quoted, docsQuoted(item)...)
-	}
-	return quoted
-}
-
-func docsQuoted(text string) (quoted []string) {
-	for _, match := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(text, -1) {
-		quoted = append(quoted, match[1])
-	}
-	return quoted
-}
-
-// docsExample returns a block of the page by the name in its first line.
-func docsExample(t *testing.T, name string) string {
-	t.Helper()
-	_, block, ok := strings.Cut(docs(t), "```yaml\n# "+name+"\n")
-	if !ok {
-		t.Fatalf("the page has no example %s", name)
-	}
-	block, _, _ = strings.Cut(block, "```")
-	return block
 }

@@ -100,8 +100,7 @@ func start(t *testing.T, args ...string) *running {
 		}
 	}()
 	go func() {
-		noEnvironment := func(string) (string, bool) { return "", false }
-		root := newRootCommand(noEnvironment) //nolint:contextcheck // Run hands the context on
+		root := newRootCommand(nil) //nolint:contextcheck // Run hands the context on
 		r.ended <- command.Run(ctx, root, args, io.Discard, stderr)
 		_ = stderr.Close() // never an error
 	}()

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/issuer-sync/issuer-sync/internal/settings"
+	"github.com/issuer-sync/issuer-sync/pkg/mutate"
 )
 
 // configSetting names the configuration file, which need not be.
@@ -19,6 +20,7 @@ func configSetting() settings.Setting {
 // podSettings decide about pods. Flags and variables that azure-workload-identity
 // has keep its names; the other variables begin with WEBHOOK_.
 func podSettings() []settings.Setting {
+	proxyDefault := mutate.DefaultProxyResources()
 	return emptyUnset([]settings.Setting{
 		{Key: "tenantID", Flag: "tenant-id", Env: "AZURE_TENANT_ID", Default: "", Usage: "tenant of ServiceAccounts that name none: a GUID or a domain name; required"},
 		{Key: "environment", Flag: "azure-environment", Env: "AZURE_ENVIRONMENT", Default: "AzurePublicCloud", Usage: "AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud"},
@@ -29,6 +31,10 @@ func podSettings() []settings.Setting {
 		{Key: "proxy.mode", Flag: "proxy-mode", Env: "WEBHOOK_PROXY_MODE", Default: "redirect", Usage: "redirect: packets for the metadata endpoint go to the proxy, by an init container with NET_ADMIN; env: a variable, which some SDKs read"},
 		{Key: "proxy.nativeSidecar", Flag: "native-sidecar", Env: "WEBHOOK_NATIVE_SIDECAR", Default: nativeAuto, Usage: "auto, always or never: inject the proxy as a native sidecar; auto does from Kubernetes 1.32 on, when every kubelet knows them"},
 		{Key: "proxy.logLevel", Flag: "proxy-log-level", Env: "WEBHOOK_PROXY_LOG_LEVEL", Default: "info", Usage: "log level of injected proxies: debug, info, warn or error"},
+		{Key: "proxy.cpuRequest", Flag: "proxy-cpu-request", Env: "WEBHOOK_PROXY_CPU_REQUEST", Default: proxyDefault.Requests.Cpu().String(), Usage: "CPU that each injected container asks for; empty: none"},
+		{Key: "proxy.memoryRequest", Flag: "proxy-memory-request", Env: "WEBHOOK_PROXY_MEMORY_REQUEST", Default: proxyDefault.Requests.Memory().String(), Usage: "memory that each injected container asks for; empty: none"},
+		{Key: "proxy.cpuLimit", Flag: "proxy-cpu-limit", Env: "WEBHOOK_PROXY_CPU_LIMIT", Default: proxyDefault.Limits.Cpu().String(), Usage: "CPU limit of each injected container; empty: none"},
+		{Key: "proxy.memoryLimit", Flag: "proxy-memory-limit", Env: "WEBHOOK_PROXY_MEMORY_LIMIT", Default: proxyDefault.Limits.Memory().String(), Usage: "memory limit of each injected container; empty: none"},
 		{Key: "tokenEndpoint.annotationSuffix", Flag: "custom-token-endpoint-annotation-suffix", Default: "", Usage: "pods with annotation azure.workload.identity/use-SUFFIX get tokens for a custom token endpoint"},
 		{Key: "tokenEndpoint.audience", Flag: "custom-token-endpoint-audience", Default: "", Usage: "audience of the tokens for the custom token endpoint"},
 		{Key: "tokenEndpoint.url", Flag: "custom-token-endpoint-url", Env: "AZURE_KUBERNETES_TOKEN_PROXY", Default: "", Usage: "https URL of the custom token endpoint"},
@@ -50,7 +56,7 @@ func serverSettings() []settings.Setting {
 		{Key: "certificates.disableRotation", Flag: "disable-cert-rotation", Env: "WEBHOOK_DISABLE_CERT_ROTATION", Default: false, Usage: "serve the certificate in --webhook-cert-dir, instead of making one"},
 		{Key: "certificates.directory", Flag: "webhook-cert-dir", Env: "WEBHOOK_CERT_DIR", Default: "/certs", Usage: "directory of tls.crt, tls.key and, for the check of oneself, ca.crt; read again when they change"},
 		{Key: "certificates.secret", Flag: "cert-secret", Env: "WEBHOOK_CERT_SECRET", Default: "issuer-sync-webhook-cert", Usage: "name of the Secret that keeps the certificates made; it must exist"},
-		{Key: "certificates.webhookConfiguration", Flag: "webhook-configuration", Env: "WEBHOOK_CONFIGURATION", Default: "issuer-sync-webhook", Usage: "name of the MutatingWebhookConfiguration whose caBundle is kept right"},
+		{Key: "certificates.webhookConfiguration", Flag: "webhook-configuration", Env: "WEBHOOK_CONFIGURATION_NAME", Default: "issuer-sync-webhook", Usage: "name of the MutatingWebhookConfiguration whose caBundle is kept right"},
 		{Key: "certificates.service", Flag: "service", Env: "WEBHOOK_SERVICE", Default: "issuer-sync-webhook", Usage: "name of the Service by which API servers call"},
 		{Key: "certificates.lifetime", Flag: "cert-lifetime", Env: "WEBHOOK_CERT_LIFETIME", Default: 90 * 24 * time.Hour, Usage: "how long certificates made are valid; replaced after two thirds of it"},
 		{Key: "namespace", Flag: "namespace", Env: "POD_NAMESPACE", Default: "", Usage: "namespace of the webhook; that of its pod if empty"},
@@ -108,6 +114,8 @@ func loadPodConfig(flags *pflag.FlagSet, lookup settings.Lookup) (podConfig, err
 // that slog has not.
 func levelName(level string) string {
 	switch level = strings.ToLower(level); level {
+	case "": // its default
+		return "info"
 	case "warning":
 		return "warn"
 	case "trace", "all":

@@ -20,6 +20,6 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
-	root := newRootCommand(os.LookupEnv)
+	root := newRootCommand(os.Environ())
 	os.Exit(command.Run(ctx, root, os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -11,16 +11,19 @@ import (
 	"time"
 )
 
-// selfCallTimeout bounds the call to oneself. kubelet gives a probe 1 s unless
-// it is told otherwise.
-const selfCallTimeout = 900 * time.Millisecond
+// selfCallTimeout bounds the call to oneself. It is less than the 3 s that the
+// manifests have kubelet give a probe, so that the probe tells what is wrong.
+const selfCallTimeout = 2 * time.Second
 
 // ready returns nil if a review that comes now would be answered: the
 // ServiceAccounts are read, and a call as an API server makes it arrives here.
 func (s *service) ready() error {
 	address := s.listening.Load()
 	if address == nil {
-		return errors.New("it does not listen yet: the API server has not told its version")
+		if reason := s.unanswered.Load(); reason != nil {
+			return fmt.Errorf("it does not listen yet: %w", *reason)
+		}
+		return errors.New("it does not listen yet")
 	}
 	if err := errors.Join(s.accounts.Ready(), s.certificate.ready()); err != nil {
 		return err

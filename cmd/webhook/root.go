@@ -6,10 +6,12 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/settings"
 )
 
-// newRootCommand returns the program. Without a subcommand it serves, as the
+// newRootCommand returns the program; environ is its environment, as os.Environ
+// gives it. Without a subcommand it serves, as the
 // containers of azure-workload-identity call it.
-func newRootCommand(lookup settings.Lookup) *cobra.Command {
-	serve := newRunCommand(lookup)
+func newRootCommand(environ []string) *cobra.Command {
+	env := newEnvironment(environ)
+	serve := newRunCommand(env)
 	root := &cobra.Command{
 		Use:   "webhook",
 		Short: "Give pods that ask for an Azure identity what SDKs look for",
@@ -27,6 +29,6 @@ configuration.`,
 	all := append(podSettings(), logSettings()...)
 	settings.Bind(root.PersistentFlags(), append(all, configSetting()))
 	settings.Bind(root.Flags(), serverSettings())
-	root.AddCommand(serve, newMutateCommand(lookup))
+	root.AddCommand(serve, newMutateCommand(env.lookup))
 	return root
 }

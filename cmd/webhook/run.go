@@ -23,7 +23,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/settings"
 )
 
-func newRunCommand(lookup settings.Lookup) *cobra.Command {
+func newRunCommand(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Serve the webhook (what happens without a subcommand too)",
@@ -31,7 +31,7 @@ func newRunCommand(lookup settings.Lookup) *cobra.Command {
 annotations in memory, and makes and rotates its certificate unless told otherwise.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := loadConfig(cmd.Flags(), lookup)
+			config, err := loadConfig(cmd.Flags(), env.lookup)
 			if err != nil {
 				return err
 			}
@@ -39,8 +39,10 @@ annotations in memory, and makes and rotates its certificate unless told otherwi
 			if err != nil {
 				return err
 			}
+			env.warnOfUnknown(log)
 			if config.Namespace == "" {
-				if config.Namespace, err = kube.PodNamespace(lookup); err != nil {
+				// POD_NAMESPACE was read with the settings.
+				if config.Namespace, err = kube.PodNamespace(environment{}.lookup); err != nil {
 					return fmt.Errorf("--namespace is empty, and so is that of this pod: %w; want the namespace of the webhook", err)
 				}
 			}
@@ -63,6 +65,7 @@ type service struct {
 	accounts    *accounts.Cache
 	certificate certificate
 	version     func(context.Context) (kube.Version, error) // of the API server
+	unanswered  atomic.Pointer[error]                       // why version has not told it; nil: it was not asked, or has
 	listening   atomic.Pointer[string]                      // where reviews are answered; nil: nowhere yet
 }
 
@@ -79,12 +82,22 @@ func newService(config config, log *slog.Logger) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client for the API server: %w", err)
 	}
-	s.version = func(ctx context.Context) (kube.Version, error) { return kube.ServerVersion(ctx, client) }
+	s.version = func(ctx context.Context) (kube.Version, error) {
+		version, err := kube.ServerVersion(ctx, client)
+		s.unanswered.Store(nil)
+		if err != nil {
+			s.unanswered.Store(&err)
+		}
+		return version, err
+	}
 	if s.accounts, err = accounts.New(accounts.Config{Cluster: reached, Wait: config.ServiceAccountWait, Log: log}); err != nil {
 		return nil, err
 	}
-	s.certificate, err = newCertificate(config, client, log)
-	return s, err
+	if s.certificate, err = newCertificate(config, client, log); err != nil {
+		return nil, err
+	}
+	registerMetrics(s.registry, s.certificate, s.accounts)
+	return s, nil
 }
 
 // run starts everything and waits for everything.

@@ -58,6 +58,7 @@ func TestRun(t *testing.T) {
 			}; !slices.Equal(counted, want) || !strings.Contains(metrics, "\ngo_goroutines ") {
 				t.Errorf("counted %q; want %q", counted, want)
 			}
+			checkGauges(t, metrics, made)
 			r.stop()
 			if code := <-r.ended; code != 0 {
 				t.Errorf("exit code %d", code)
@@ -102,7 +103,7 @@ func TestNotReady(t *testing.T) {
 		},
 		{"with a CA that is none", fakeAPI{}, good, []byte("nonsense"), nil, "calling itself: reading the CA: \"DIRECTORY/ca.crt\" holds no certificate; want PEM\n"},
 		{"without the ServiceAccounts", fakeAPI{unsynced: true}, good, nil, []string{"health", "webhook"}, "the ServiceAccounts are not read yet"},
-		{"without a version", fakeAPI{unanswered: true}, good, nil, []string{"health", "waiting for the API server"}, "it does not listen yet: the API server has not told its version\n"},
+		{"without a version", fakeAPI{unanswered: true}, good, nil, []string{"health", "waiting for the API server"}, "it does not listen yet: asking the API server for its version: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			directory := t.TempDir()

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -37,17 +36,11 @@ func (c podConfig) validate(check *settings.Checker) error {
 // options returns what pkg/mutate works with, but for the kind of sidecar. It
 // reports what cannot be read, and leaves it out.
 func (c podConfig) options(check *settings.Checker) mutate.Options {
-	options := mutate.Options{TenantID: c.TenantID, Audience: c.Audience, SecondMount: c.SecondMount, Proxy: c.Proxy.options()}
-	var faults [4]error
+	options := mutate.Options{TenantID: c.TenantID, Audience: c.Audience, SecondMount: c.SecondMount, Proxy: c.Proxy.options(check)}
+	var faults [2]error
 	options.Cloud, faults[0] = mutate.ParseCloud(c.Environment)
 	options.TokenEndpoint, faults[1] = c.TokenEndpoint.options()
-	if wanted := c.Proxy.Resources; wanted != nil {
-		resources := new(corev1.ResourceRequirements)
-		resources.Requests, faults[2] = quantities(wanted.Requests)
-		resources.Limits, faults[3] = quantities(wanted.Limits)
-		options.Proxy.Resources = resources
-	}
-	keys := [...]string{"environment", "tokenEndpoint.ca.labelSelector", "proxy.resources.requests", "proxy.resources.limits"}
+	keys := [...]string{"environment", "tokenEndpoint.ca.labelSelector"}
 	for i, err := range faults {
 		if err != nil {
 			check.Fault(keys[i], "%v", err)
@@ -63,8 +56,30 @@ func (c podConfig) mutator(plainSidecar bool) (*mutate.Mutator, error) {
 	return mutate.New(options)
 }
 
-func (c proxyConfig) options() mutate.Proxy {
-	return mutate.Proxy{Image: c.Image, InitImage: c.InitImage, Mode: mutate.ProxyMode(c.Mode), LogLevel: levelName(c.LogLevel)}
+// options reports quantities that cannot be read, and leaves them out.
+func (c proxyConfig) options(check *settings.Checker) mutate.Proxy {
+	resources := &corev1.ResourceRequirements{Requests: corev1.ResourceList{}, Limits: corev1.ResourceList{}}
+	for _, q := range []struct {
+		key, text string
+		list      corev1.ResourceList
+		name      corev1.ResourceName
+	}{
+		{"proxy.cpuRequest", c.CPURequest, resources.Requests, corev1.ResourceCPU},
+		{"proxy.memoryRequest", c.MemoryRequest, resources.Requests, corev1.ResourceMemory},
+		{"proxy.cpuLimit", c.CPULimit, resources.Limits, corev1.ResourceCPU},
+		{"proxy.memoryLimit", c.MemoryLimit, resources.Limits, corev1.ResourceMemory},
+	} {
+		if q.text == "" {
+			continue
+		}
+		quantity, err := resource.ParseQuantity(q.text)
+		if err != nil || quantity.Sign() < 0 {
+			check.Fault(q.key, "%q; want a quantity such as 10m or 24Mi, or nothing", q.text)
+			continue
+		}
+		q.list[q.name] = quantity
+	}
+	return mutate.Proxy{Image: c.Image, InitImage: c.InitImage, Mode: mutate.ProxyMode(c.Mode), LogLevel: levelName(c.LogLevel), Resources: resources}
 }
 
 // options returns nil if there is no custom token endpoint. The CA's variables
@@ -85,22 +100,6 @@ func (c endpointConfig) options() (*mutate.TokenEndpoint, error) {
 	return endpoint, err
 }
 
-func quantities(given map[string]any) (corev1.ResourceList, error) {
-	list := make(corev1.ResourceList, len(given))
-	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if name != string(corev1.ResourceCPU) && name != string(corev1.ResourceMemory) {
-			return nil, fmt.Errorf("%q; want cpu and memory", name)
-		}
-		text := fmt.Sprint(given[name]) // 1 and 0.5 are numbers in YAML
-		quantity, err := resource.ParseQuantity(text)
-		if err != nil || quantity.Sign() < 0 {
-			return nil, fmt.Errorf("%s is %q; want a quantity such as 10m or 24Mi", name, text)
-		}
-		list[corev1.ResourceName(name)] = quantity
-	}
-	return list, nil
-}
-
 // validate reports every mistake in what the server needs beyond that.
 func (c config) validate(check *settings.Checker) {
 	check.Duration("serviceAccountWait", c.ServiceAccountWait, 0, accounts.MaxWait)
@@ -119,11 +118,11 @@ func (c config) validate(check *settings.Checker) {
 }
 
 func (c certificateConfig) validate(check *settings.Checker) {
-	required := map[string]string{"certificates.directory": c.Directory}
-	if !c.DisableRotation {
-		required = map[string]string{
-			"certificates.secret": c.Secret, "certificates.webhookConfiguration": c.WebhookConfiguration, "certificates.service": c.Service,
-		}
+	required := map[string]string{"certificates.service": c.Service} // the name that API servers call
+	if c.DisableRotation {
+		required["certificates.directory"] = c.Directory
+	} else {
+		required["certificates.secret"], required["certificates.webhookConfiguration"] = c.Secret, c.WebhookConfiguration
 		check.Duration("certificates.lifetime", c.Lifetime, time.Minute, 10*365*24*time.Hour)
 	}
 	for _, key := range slices.Sorted(maps.Keys(required)) {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,6 +30,9 @@ const MaxWait = 5 * time.Second
 // time in which they wait for each other included. The API server gives a
 // webhook 10 s by default, and ours 5 s.
 const askTimeout = 3 * time.Second
+
+// reportInterval is the time between two looks at whether the watch works.
+const reportInterval = 5 * time.Second
 
 // maxAsking is how many questions the API server is asked at a time.
 const maxAsking = 64
@@ -54,8 +56,7 @@ type Cache struct {
 	client rest.Interface
 	asking chan struct{} // holds a value for each question under way
 	store  *store
-	// trouble is why the last list or watch failed; nil: it did not.
-	trouble atomic.Pointer[error]
+	line   line
 }
 
 // New makes a cache; it asks nobody yet. The error says what is wrong with the
@@ -86,17 +87,30 @@ func (c *Cache) Run(ctx context.Context) error {
 		defer close(done)
 		reflector.RunWithContext(ctx)
 	}()
-	select {
-	case <-c.store.synced:
-		// Reading them all left more garbage than what is kept, which would stay
-		// resident until the next collection: on a quiet cluster, for minutes.
-		debug.FreeOSMemory()
-		c.log.Info("cached service accounts", "with_identity", c.store.len(), "took", time.Since(started).Round(time.Millisecond))
-	case <-ctx.Done():
+	look := time.NewTicker(reportInterval)
+	defer look.Stop()
+	for synced := c.store.synced; ; {
+		select {
+		case <-synced:
+			synced = nil // once
+			// Reading them all left more garbage than what is kept, which would stay
+			// resident until the next collection: on a quiet cluster, for minutes.
+			debug.FreeOSMemory()
+			c.log.Info("cached service accounts", "with_identity", c.Len(), "took", time.Since(started).Round(time.Millisecond))
+		case <-look.C:
+			c.line.report(c.log)
+		case <-done:
+			return nil
+		}
 	}
-	<-done
-	return nil
 }
+
+// Len returns how many ServiceAccounts with an identity are in memory.
+func (c *Cache) Len() int { return c.store.len() }
+
+// Stale returns for how long the watch has not worked, so that what is in memory
+// may be out of date; 0 while it does.
+func (c *Cache) Stale() time.Duration { return c.line.staleFor() }
 
 // Ready returns nil once the cache has seen all ServiceAccounts. Before that,
 // Identity answers too, but asks the API server about each. The error says what
@@ -107,8 +121,8 @@ func (c *Cache) Ready() error {
 		return nil
 	default:
 	}
-	if trouble := c.trouble.Load(); trouble != nil {
-		return fmt.Errorf("the ServiceAccounts are not read yet: %w", *trouble)
+	if trouble := c.line.trouble(); trouble != nil {
+		return fmt.Errorf("the ServiceAccounts are not read yet: %w", trouble)
 	}
 	return errors.New("the ServiceAccounts are not read yet")
 }

@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -85,25 +87,18 @@ func (c *Cache) listWatch(ctx context.Context) *cache.ListWatch {
 		// Not the context that comes with the call: the reflector gives lists one
 		// that does not end with Run.
 		ListWithContextFunc: func(_ context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			c.line.attempt()
 			list, err := c.list(ctx, options)
-			c.note(err)
+			c.line.listed(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			c.line.attempt()
 			events, err := c.watch(ctx, options)
-			c.note(err)
+			c.line.watching(err)
 			return events, err
 		},
 	}
-}
-
-// note keeps what Ready tells.
-func (c *Cache) note(err error) {
-	if err == nil {
-		c.trouble.Store(nil)
-		return
-	}
-	c.trouble.Store(&err)
 }
 
 // list reads a page, and returns what is kept of it.
@@ -132,8 +127,15 @@ func (c *Cache) list(ctx context.Context, options metav1.ListOptions) (runtime.O
 func (c *Cache) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	options.Watch = true
 	events, err := c.request(accept).SpecificallyVersionedParams(&options, metav1.ParameterCodec, schema.GroupVersion{Version: "v1"}).Watch(ctx)
-	if err != nil {
-		return nil, kube.WithoutBody(err)
+	if err == nil {
+		return events, nil
 	}
-	return events, nil
+	err = kube.WithoutBody(err)
+	if options.SendInitialEvents != nil && (utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err)) {
+		// After these two the reflector's watchList waits up to a minute whatever
+		// becomes of its context (client-go, tools/cache/reflector.go). Errors that it
+		// does not know end in a wait that is over with Run.
+		err = errors.New(err.Error())
+	}
+	return nil, err
 }

@@ -8,13 +8,13 @@
 package admission
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -44,27 +44,35 @@ type Config struct {
 	// Metrics may be nil: nothing is recorded then.
 	Metrics *Metrics
 	// Log receives each decision: at Info what was done to a pod that asked for
-	// an identity, at Warn what could not be decided, at Debug all else.
+	// an identity, at Warn what could not be decided, at Debug all else; and at
+	// Error where this package panicked.
 	Log *slog.Logger
 }
 
 // Handler serves [Path], exactly, and nothing else. It is safe for concurrent
 // use.
 type Handler struct {
-	config Config    // immutable
-	pool   sync.Pool // of *exchange
+	config          Config    // immutable
+	exchanges       sync.Pool // of *exchange
+	bodies, patches pool
 }
 
 // NewHandler makes a handler.
 func NewHandler(config Config) *Handler {
-	return &Handler{config: config, pool: sync.Pool{New: func() any { return new(exchange) }}}
+	return &Handler{
+		config:    config,
+		exchanges: sync.Pool{New: func() any { return new(exchange) }},
+		bodies:    newPool(smallBodies, largeBodies),
+		patches:   newPool(smallPatches, largePatches),
+	}
 }
 
 // exchange is the memory for one review and its answer.
 type exchange struct {
-	body   bytes.Buffer
-	review review
+	body   []byte
+	review review // refers to body
 	answer []byte
+	held   []hold
 }
 
 // maxKept is how large an exchange may be to be used again: pods have some
@@ -72,11 +80,12 @@ type exchange struct {
 const maxKept = 64 << 10
 
 func (h *Handler) release(x *exchange) {
-	if x.body.Cap() > maxKept || cap(x.review.Request.Object) > maxKept || cap(x.answer) > maxKept {
+	x.giveBack()
+	if cap(x.body) > maxKept || cap(x.answer) > maxKept {
 		return
 	}
-	x.review.reset()
-	h.pool.Put(x)
+	x.review = review{}
+	h.exchanges.Put(x)
 }
 
 // subject is whom a decision is about, as far as that is known.
@@ -93,18 +102,31 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	started := time.Now()
-	x := h.pool.Get().(*exchange)
+	x := h.exchanges.Get().(*exchange)
 	defer h.release(x)
 	var about subject
-	result, err := h.decide(w, r, x, &about)
+	result, err := h.tryDeciding(w, r, x, &about)
 	v := judge(result, err)
 	x.write(w, v, result)
 	h.config.Metrics.record(v, about, time.Since(started))
 	h.report(r.Context(), v, about, err)
 }
 
+// tryDeciding makes an error of a panic: net/http would end the connection, on
+// which other reviews are, and hardly anybody would hear of it.
+func (h *Handler) tryDeciding(w http.ResponseWriter, r *http.Request, x *exchange, about *subject) (result mutate.Result, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			// What was thrown may hold a part of the pod.
+			h.config.Log.Error("panicked", "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+			err = &fault{http.StatusInternalServerError, "panic", errors.New("internal error; the webhook's log says where")}
+		}
+	}()
+	return h.decide(w, r, x, about)
+}
+
 func (h *Handler) decide(w http.ResponseWriter, r *http.Request, x *exchange, about *subject) (mutate.Result, error) {
-	if err := x.read(w, r); err != nil {
+	if err := x.read(w, r, h.bodies); err != nil {
 		return mutate.Result{}, err
 	}
 	request := &x.review.Request
@@ -129,6 +151,9 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, x *exchange, ab
 		return mutate.Result{}, fmt.Errorf("looking up ServiceAccount %q in namespace %q: %w", pod.ServiceAccount, request.Namespace, err)
 	}
 	about.found = true
+	if err := x.take(r.Context(), h.patches, patchCost*int64(h.config.Mutator.PatchBound(pod))); err != nil {
+		return mutate.Result{}, err
+	}
 	return h.config.Mutator.Patch(pod, identity)
 }
 

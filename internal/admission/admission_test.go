@@ -51,14 +51,15 @@ type webhook struct {
 	log      strings.Builder
 }
 
-func newWebhook(t testing.TB) *webhook {
+// newWebhook makes one; changes are made to its configuration before.
+func newWebhook(t testing.TB, changes ...func(*admission.Config)) *webhook {
 	t.Helper()
 	m, err := mutate.New(mutate.Options{TenantID: tenantID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &webhook{registry: prometheus.NewRegistry()}
-	w.Handler = admission.NewHandler(admission.Config{
+	config := admission.Config{
 		Mutator:    m,
 		Identities: accounts{"shop/app": {mutate.AnnotationClientID: clientID}, "shop/default": nil},
 		Metrics:    admission.NewMetrics(w.registry),
@@ -71,7 +72,11 @@ func newWebhook(t testing.TB) *webhook {
 				return a
 			},
 		})),
-	})
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	w.Handler = admission.NewHandler(config)
 	return w
 }
 

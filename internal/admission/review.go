@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,15 +36,23 @@ type request struct {
 		Group    string `json:"group"`
 		Resource string `json:"resource"`
 	} `json:"resource"`
-	SubResource string          `json:"subResource"`
-	Operation   string          `json:"operation"`
-	Namespace   string          `json:"namespace"`
-	Name        string          `json:"name"`
-	Object      json.RawMessage `json:"object"`
+	SubResource string `json:"subResource"`
+	Operation   string `json:"operation"`
+	Namespace   string `json:"namespace"`
+	Name        string `json:"name"`
+	Object      part   `json:"object"`
 }
 
-// reset forgets the review, but for the memory of the object.
-func (r *review) reset() { *r = review{Request: request{Object: r.Request.Object[:0]}} }
+// part is a part of the JSON that it was read from. Unlike json.RawMessage it
+// copies nothing: json.Unmarshal hands over a slice of its input, which here is
+// the body, and is not changed while the review is in use.
+type part []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *part) UnmarshalJSON(data []byte) error {
+	*p = data
+	return nil
+}
 
 func (r *request) createsPod() bool {
 	return r.Resource.Group == "" && r.Resource.Resource == "pods" && r.SubResource == "" && r.Operation == "CREATE"
@@ -60,7 +69,7 @@ func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
 // read reads the review that the request carries. The error is a *fault.
-func (x *exchange) read(w http.ResponseWriter, r *http.Request) error {
+func (x *exchange) read(w http.ResponseWriter, r *http.Request, memory pool) error {
 	if r.Method != http.MethodPost {
 		return &fault{http.StatusMethodNotAllowed, "method", fmt.Errorf("method %q: want POST", r.Method)}
 	}
@@ -70,10 +79,10 @@ func (x *exchange) read(w http.ResponseWriter, r *http.Request) error {
 			return &fault{http.StatusUnsupportedMediaType, "media_type", fmt.Errorf("Content-Type %q: want application/json", header)}
 		}
 	}
-	if err := x.readBody(w, r); err != nil {
+	if err := x.readBody(w, r, memory); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(x.body.Bytes(), &x.review); err != nil {
+	if err := json.Unmarshal(x.body, &x.review); err != nil {
 		return malformed(fmt.Errorf("reading %s: %w", kind, err))
 	}
 	switch review := &x.review; {
@@ -87,12 +96,22 @@ func (x *exchange) read(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (x *exchange) readBody(w http.ResponseWriter, r *http.Request) error {
-	x.body.Reset()
-	if 0 < r.ContentLength && r.ContentLength <= maxKept {
-		x.body.Grow(int(r.ContentLength) + 512) // bytes.MinRead, which ReadFrom wants to be free
+// readBody reads what is said to be the length, into memory of that size.
+func (x *exchange) readBody(w http.ResponseWriter, r *http.Request, memory pool) error {
+	length := r.ContentLength
+	if length < 0 || length > maxBody {
+		length = maxBody
 	}
-	_, err := x.body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
+	if err := x.take(r.Context(), memory, length); err != nil {
+		return err
+	}
+	size := int(length) + bytes.MinRead // which ReadFrom wants to be free
+	if cap(x.body) < size {
+		x.body = make([]byte, 0, size)
+	}
+	buffer := bytes.NewBuffer(x.body[:0])
+	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
+	x.body = buffer.Bytes()
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return &fault{http.StatusRequestEntityTooLarge, "body_too_large", fmt.Errorf("the body has more than %d bytes", maxBody)}
 	}

@@ -94,7 +94,7 @@ func New(spec Spec) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &Certificate{Cert: encode(certificateBlock, leaf), Key: encode(privateKeyBlock, keyDER), CA: encode(certificateBlock, ca)}
+	made := &Certificate{Cert: EncodeCertificate(leaf), Key: encode(privateKeyBlock, keyDER), CA: EncodeCertificate(ca)}
 	if made.pair, err = tls.X509KeyPair(made.Cert, made.Key); err != nil {
 		return nil, fmt.Errorf("reading the certificate that was made: %w", err)
 	}
@@ -130,6 +130,18 @@ func (s Spec) sign(public crypto.PublicKey) (leaf, ca []byte, err error) {
 		return nil, nil, fmt.Errorf("making the certificate %q: %w", s.Name, err)
 	}
 	return leaf, ca, nil
+}
+
+// EncodeCertificate returns the certificate, given in DER, as one block of PEM.
+func EncodeCertificate(der []byte) []byte { return encode(certificateBlock, der) }
+
+// ParseCertificate reads one certificate in PEM. Its block must be the first.
+func ParseCertificate(raw []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != certificateBlock {
+		return nil, errors.New("there is no certificate in PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 func encode(kind string, der []byte) []byte {

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/issuer-sync/issuer-sync/internal/selfcert"
 )
 
 // The keys of the Secret's data. What is served has the names that everybody
@@ -48,7 +50,7 @@ func readContent(secret *corev1.Secret) (c content, damage, err error) {
 	c.current, faults[0] = readGeneration(secret.Data, "")
 	c.next, faults[1] = readGeneration(secret.Data, nextPrefix)
 	if raw := secret.Data[previousKey]; filled(raw) {
-		if c.previous, faults[2] = parseCertificate(raw); faults[2] != nil {
+		if c.previous, faults[2] = selfcert.ParseCertificate(raw); faults[2] != nil {
 			faults[2] = fmt.Errorf("%s: %w", previousKey, faults[2])
 		}
 	}
@@ -76,7 +78,7 @@ func readGeneration(data map[string][]byte, prefix string) (*generation, error) 
 func (c content) data() map[string][]byte {
 	data := map[string][]byte{previousKey: nil}
 	if c.previous != nil {
-		data[previousKey] = encode(certificateBlock, c.previous.Raw)
+		data[previousKey] = selfcert.EncodeCertificate(c.previous.Raw)
 	}
 	for prefix, g := range map[string]*generation{"": c.current, nextPrefix: c.next} {
 		var texts texts
@@ -94,11 +96,11 @@ func (c content) data() map[string][]byte {
 func (c content) bundle() []byte {
 	var bundle bytes.Buffer
 	if c.previous != nil {
-		bundle.Write(encode(certificateBlock, c.previous.Raw))
+		bundle.Write(selfcert.EncodeCertificate(c.previous.Raw))
 	}
 	for _, g := range []*generation{c.current, c.next} {
 		if g != nil {
-			bundle.Write(encode(certificateBlock, g.ca.Raw))
+			bundle.Write(selfcert.EncodeCertificate(g.ca.Raw))
 		}
 	}
 	return bundle.Bytes()

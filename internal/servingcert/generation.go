@@ -3,8 +3,6 @@ package servingcert
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -17,9 +15,6 @@ import (
 // covers an API server's machine whose hardware clock is taken for another time
 // zone, 14 hours at most. It costs nothing: nobody had the key then.
 const backdate = 24 * time.Hour
-
-// certificateBlock is the type of a PEM block (RFC 7468 section 5).
-const certificateBlock = "CERTIFICATE"
 
 // generation is a CA and the only certificate that it ever signed: its private
 // key is forgotten at once. Who trusts the CA trusts that certificate and no
@@ -54,7 +49,7 @@ func parseGeneration(texts texts) (*generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
 	}
-	ca, err := parseCertificate(texts.ca)
+	ca, err := selfcert.ParseCertificate(texts.ca)
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA: %w", err)
 	}
@@ -64,19 +59,6 @@ func parseGeneration(texts texts) (*generation, error) {
 		return nil, fmt.Errorf("verifying the certificate by the CA: %w", err)
 	}
 	return &generation{texts: texts, pair: pair, leaf: pair.Leaf, ca: ca}, nil
-}
-
-// parseCertificate reads one certificate. Its block must be the first.
-func parseCertificate(raw []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(raw)
-	if block == nil || block.Type != certificateBlock {
-		return nil, errors.New("there is no certificate in PEM")
-	}
-	return x509.ParseCertificate(block.Bytes)
-}
-
-func encode(kind string, der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 // expiry is when the certificate is of no use any more.

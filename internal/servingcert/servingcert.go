@@ -146,6 +146,24 @@ func (c *Certificate) Roots() *x509.CertPool {
 	return roots
 }
 
+// NotAfter returns when the certificate that is served ends; the zero time while
+// there is none.
+func (c *Certificate) NotAfter() time.Time {
+	served := c.served.Load()
+	if served == nil {
+		return time.Time{}
+	}
+	return served.expiry()
+}
+
+// Problem returns what was wrong at the last look at the two objects; nil:
+// nothing. The log has it too.
+func (c *Certificate) Problem() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.problem
+}
+
 // Ready returns nil once there is a certificate whose CA has been in the
 // caBundle, and until it expires. Trouble in between is logged and is no reason
 // to take a replica out of service. Otherwise the error says what is in the way.
@@ -154,9 +172,7 @@ func (c *Certificate) Ready() error {
 	if served != nil && time.Now().Before(served.expiry()) {
 		return nil
 	}
-	c.mu.Lock()
-	problem := c.problem
-	c.mu.Unlock()
+	problem := c.Problem()
 	switch {
 	case served == nil && problem == nil:
 		return errors.New("there is no certificate to serve yet")

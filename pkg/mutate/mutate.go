@@ -17,6 +17,7 @@ import "fmt"
 type Mutator struct {
 	options Options
 	rules   []rule
+	bounds  bounds
 }
 
 // New checks the options, and what they point to must not change afterwards.
@@ -26,7 +27,7 @@ func New(options Options) (*Mutator, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	return &Mutator{options: options, rules: rules(options)}, nil
+	return &Mutator{options: options, rules: rules(options), bounds: options.bounds()}, nil
 }
 
 // Outcome is what became of a pod, short enough for the label of a metric.
@@ -50,10 +51,6 @@ type Result struct {
 	Warnings []string
 }
 
-// maxContainers bounds the patch, which has up to 2 KB for each container: more
-// could not be stored, as etcd takes 1.5 MiB for an object.
-const maxContainers = 1000
-
 // Patch returns what the pod lacks. It is idempotent: the pod with the patch
 // applied gets no further one, whatever else was added in between. An error is
 // a [*Refusal]: then nothing may be added, and the pod is not to be admitted.
@@ -66,8 +63,8 @@ func (m *Mutator) Patch(p Pod, identity Identity) (Result, error) {
 	case p.mirror:
 		return Result{Outcome: MirrorPod}, nil
 	}
-	if n := len(p.initContainers) + len(p.containers); n > maxContainers {
-		return Result{}, refuse(ReasonTooLarge, "the pod has %d containers; want at most %d", n, maxContainers)
+	if n, most := p.size(), mostOf(m.perContainer(p)); n > most {
+		return Result{}, refuse(ReasonTooLarge, "the pod has %d containers; want at most %d", n, most)
 	}
 	w := mutation{Mutator: m, pod: p, identity: identity}
 	for _, step := range []func() error{w.resolve, w.findToken, w.checkProxy, w.addToContainers} {

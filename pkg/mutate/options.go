@@ -1,7 +1,9 @@
 package mutate
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -172,9 +174,36 @@ func (e TokenEndpoint) check(faults *faults, audience string) {
 	if e.CASelector != nil && e.CASigner == "" {
 		faults.add("custom token endpoint CA has a label selector but no signer; want both")
 	}
-	if block, _ := pem.Decode([]byte(e.CAData)); e.CAData != "" && (block == nil || block.Type != "CERTIFICATE") {
+	switch block, _ := pem.Decode([]byte(e.CAData)); {
+	case e.CAData == "":
+	case block == nil:
 		faults.add("custom token endpoint CA data holds no certificate; want PEM")
+	default:
+		if err := checkCertificates([]byte(e.CAData)); err != nil {
+			faults.add("custom token endpoint CA data: %w; want PEM certificates and nothing else", err)
+		}
 	}
+}
+
+// checkCertificates refuses all but certificates in PEM: whatever else stands there, such as a private key, would be in every pod that asks.
+func checkCertificates(data []byte) error {
+	const begin = "-----BEGIN "
+	rest := bytes.TrimSpace(data)
+	for n := 1; len(rest) > 0; n++ {
+		block, after := pem.Decode(rest)
+		if block == nil || !bytes.HasPrefix(rest, []byte(begin+"CERTIFICATE-----")) || len(block.Headers) > 0 {
+			return fmt.Errorf("block %d is no certificate", n)
+		}
+		// pem.Decode leaves out what it cannot read.
+		if read := rest[:len(rest)-len(after)]; bytes.Count(read, []byte(begin)) > 1 {
+			return fmt.Errorf("block %d is damaged", n)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("block %d: %w", n, err)
+		}
+		rest = bytes.TrimSpace(after)
+	}
+	return nil
 }
 
 func (p Proxy) check(faults *faults) {
@@ -207,8 +236,13 @@ func isWebAddress(address, scheme string) bool {
 // more; what is caught here is what an operator is likely to get wrong.
 func isImage(image string) bool {
 	repository, digest, hasDigest := strings.Cut(image, "@")
-	if repository == "" || strings.ContainsAny(image, " \t\r\n\"'") || strings.Contains(image, "://") {
+	if strings.ContainsAny(image, " \t\r\n\"'") {
 		return false
+	}
+	for segment := range strings.SplitSeq(repository, "/") { // this finds "https://", too
+		if segment == "" || segment[0] == ':' || segment[len(segment)-1] == ':' {
+			return false
+		}
 	}
 	sum, ok := strings.CutPrefix(digest, "sha256:")
 	return !hasDigest || ok && len(sum) == 64 && strings.Trim(sum, "0123456789abcdef") == ""

@@ -24,9 +24,10 @@ type Pod struct {
 	hostNetwork bool
 	windows     bool
 
-	volumes        []volume
+	volumes        []volume // those that may be the token's
 	initContainers []container
 	containers     []container
+	dropped        int // containers after the first maxContainers of each list
 	// Whether these lists are there to be added to, if empty.
 	hasVolumes, hasInitContainers, hasContainers bool
 }
@@ -40,7 +41,7 @@ type volume struct {
 type container struct {
 	name    string
 	env     []string // names that begin with envPrefix
-	envFrom []string // prefix of each source
+	envFrom []string // prefixes of sources that may have those names
 	mounts  []mount  // those at or below azureDirectory
 	ports   []int64  // TCP
 	raw     []byte
@@ -49,8 +50,11 @@ type container struct {
 }
 
 type mount struct {
-	volume string
+	volume  string
+	written string // the path as the pod has it, clean
+	// Where it is if /var/run leads to /run, as in most images; clean.
 	path   string
+	linked bool // it is there only then
 	sub    bool // mounts a part of the volume
 }
 
@@ -140,18 +144,27 @@ func (s *scanner) spec(p *Pod) bool {
 		case "hostNetwork":
 			p.hostNetwork = s.boolean()
 		case "os":
-			s.member("name", func() { p.windows = p.windows || s.text() == "windows" })
+			s.member("name", func() { p.windows = s.text() == "windows" || p.windows })
 		case "nodeSelector":
-			s.member("kubernetes.io/os", func() { p.windows = p.windows || s.text() == "windows" })
+			s.object(func(name []byte) {
+				switch string(name) {
+				case "kubernetes.io/os", "beta.kubernetes.io/os": // the older one is on every node still
+					p.windows = s.text() == "windows" || p.windows
+				default:
+					s.skip()
+				}
+			})
 		case "volumes":
 			p.volumes = nil
-			p.hasVolumes = s.objects(func(int) { p.volumes = append(p.volumes, s.volume()) })
+			p.hasVolumes = s.objects(func(int) {
+				if v, ok := s.volume(); ok {
+					p.volumes = append(p.volumes, v)
+				}
+			})
 		case "initContainers":
-			p.initContainers = nil
-			p.hasInitContainers = s.objects(func(int) { p.initContainers = append(p.initContainers, s.container()) })
+			p.initContainers, p.hasInitContainers = s.containers(&p.dropped)
 		case "containers":
-			p.containers = nil
-			p.hasContainers = s.objects(func(int) { p.containers = append(p.containers, s.container()) })
+			p.containers, p.hasContainers = s.containers(&p.dropped)
 		default:
 			s.skip()
 		}
@@ -171,11 +184,34 @@ func (s *scanner) member(want string, read func()) {
 	})
 }
 
-func (s *scanner) volume() volume {
-	v, start := volume{}, s.pos
-	s.member("name", func() { v.name = s.text() })
+// volume reports whether the volume may be the token's. All that is read of a
+// pod is small next to its JSON: there may be a million volumes of 3 bytes.
+func (s *scanner) volume() (v volume, ok bool) {
+	start := s.pos
+	s.object(func(name []byte) {
+		switch string(name) {
+		case "name":
+			v.name = s.text()
+		case "projected":
+			ok = true
+			s.skip()
+		default:
+			s.skip()
+		}
+	})
 	v.raw = s.data[start:s.pos]
-	return v
+	return v, ok || v.name == VolumeName
+}
+
+func (s *scanner) containers(dropped *int) (list []container, ok bool) {
+	ok = s.objects(func(i int) {
+		if c := s.container(); i < maxContainers {
+			list = append(list, c)
+		} else {
+			*dropped++
+		}
+	})
+	return list, ok
 }
 
 func (s *scanner) container() container {
@@ -191,7 +227,10 @@ func (s *scanner) container() container {
 			s.objects(func(int) {
 				from := ""
 				s.member("prefix", func() { from = s.text() })
-				c.envFrom = append(c.envFrom, from)
+				// The prefixes of AZURE_ are many times the same.
+				if strings.HasPrefix(from, envPrefix) || strings.HasPrefix(envPrefix, from) && !slices.Contains(c.envFrom, from) {
+					c.envFrom = append(c.envFrom, from)
+				}
 			})
 		case "volumeMounts":
 			c.mounts, c.hasMounts = s.mounts()
@@ -224,7 +263,8 @@ func (s *scanner) mounts() (azure []mount, ok bool) {
 			case "name":
 				m.volume = s.text()
 			case "mountPath":
-				m.path = path.Clean(s.text())
+				m.written = path.Clean(s.text())
+				m.path, m.linked = resolve(m.written)
 			case "subPath", "subPathExpr":
 				m.sub = s.text() != "" || m.sub
 			default:
@@ -236,6 +276,16 @@ func (s *scanner) mounts() (azure []mount, ok bool) {
 		}
 	})
 	return azure, ok
+}
+
+// resolve returns the clean path below /var/run, where it is, or where a link
+// takes it. Container runtimes read a relative path from the root.
+func resolve(written string) (clean string, linked bool) {
+	clean = path.Join("/", written)
+	if within(clean, "/run") {
+		return "/var" + clean, true
+	}
+	return clean, false
 }
 
 func (s *scanner) ports() (tcp []int64) {
@@ -252,7 +302,7 @@ func (s *scanner) ports() (tcp []int64) {
 				s.skip()
 			}
 		})
-		if protocol == "" || protocol == "TCP" {
+		if port > 0 && (protocol == "" || protocol == "TCP") {
 			tcp = append(tcp, port)
 		}
 	})
@@ -291,10 +341,9 @@ func (p Pod) all() iter.Seq[container] {
 }
 
 func (p Pod) hasContainer(name string) bool {
-	for c := range p.all() {
-		if c.name == name {
-			return true
-		}
-	}
-	return false
+	return isAmong(p.initContainers, name) || isAmong(p.containers, name)
+}
+
+func isAmong(list []container, name string) bool {
+	return slices.ContainsFunc(list, func(c container) bool { return c.name == name })
 }

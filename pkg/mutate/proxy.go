@@ -22,9 +22,27 @@ func (w *mutation) checkProxy() error {
 	case w.options.Proxy.Image == "":
 		return refuse(ReasonNoProxy, "cannot inject proxy sidecar: the webhook has no proxy image; have its operator set one, or remove annotation %s", AnnotationInjectProxy)
 	}
+	if err := w.checkPlaces(); err != nil {
+		return err
+	}
 	for c := range w.pod.all() {
 		if err := w.checkBeside(c); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkPlaces refuses a container with a name of ours where it cannot do what
+// ours does.
+func (w *mutation) checkPlaces() error {
+	if isAmong(w.pod.containers, ProxyInitContainer) {
+		return refuse(ReasonContainer, "container %q of the pod has the name of the proxy's init container, and is none; rename or remove it", ProxyInitContainer)
+	}
+	for _, c := range w.pod.initContainers {
+		if c.name == ProxyContainer && c.restartPolicy() != string(corev1.ContainerRestartPolicyAlways) {
+			return refuse(ReasonContainer, "init container %q of the pod has restartPolicy %s, not %q: the pod would wait for its end; rename or remove it",
+				ProxyContainer, quote(c.restartPolicy()), corev1.ContainerRestartPolicyAlways)
 		}
 	}
 	return nil
@@ -65,6 +83,12 @@ func (c container) commandLine() (words []string) {
 	return words
 }
 
+func (c container) restartPolicy() (policy string) {
+	s := &scanner{data: c.raw}
+	s.member("restartPolicy", func() { policy = s.text() })
+	return policy
+}
+
 // proxyPort reads the variable PROXY_PORT of the container.
 func (c container) proxyPort() (port string) {
 	s := &scanner{data: c.raw}
@@ -97,7 +121,7 @@ func (w *mutation) addProxy() {
 		return
 	}
 	var redirect, sidecar []corev1.Container
-	if w.options.Proxy.Mode == ProxyRedirect && !w.pod.hasContainer(ProxyInitContainer) {
+	if w.options.Proxy.Mode == ProxyRedirect && !isAmong(w.pod.initContainers, ProxyInitContainer) {
 		redirect = append(redirect, w.redirect())
 	}
 	if !w.pod.hasContainer(ProxyContainer) {

@@ -197,41 +197,38 @@ func (w *mutation) wantsEndpoint() bool {
 	if ok && !strings.EqualFold(value, "true") && !strings.EqualFold(value, "false") {
 		w.warn("annotation %s is %s, which has no effect; want \"true\" or \"false\"", annotation, quote(value))
 	}
-	return strings.EqualFold(value, "true")
+	return w.asksForEndpoint(w.pod)
 }
 
-// skipped reads AnnotationSkipContainers: each name, and whether the pod has
-// such a container.
+// skipped reads AnnotationSkipContainers. It returns those names that the pod has.
 func (w *mutation) skipped() map[string]bool {
 	value, ok := w.pod.annotations[AnnotationSkipContainers]
 	if !ok {
 		return nil
 	}
-	names := map[string]bool{}
-	for name := range strings.SplitSeq(value, ";") {
-		if name = strings.TrimSpace(name); name != "" {
-			names[name] = false
-		}
-	}
+	skip, unknown := map[string]bool{}, map[string]bool{}
 	for c := range w.pod.all() {
-		if _, ok := names[c.name]; ok {
-			names[c.name] = true
+		skip[c.name] = false
+	}
+	for name := range strings.SplitSeq(value, ";") {
+		name = strings.TrimSpace(name)
+		if _, ok := skip[name]; ok {
+			skip[name] = true
+		} else if name != "" && len(unknown) < maxContainers {
+			unknown[name] = true
 		}
 	}
-	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(name string) bool { return names[name] })
+	maps.DeleteFunc(skip, func(_ string, skipped bool) bool { return !skipped })
 	switch {
-	case len(names) == 0:
+	case len(skip)+len(unknown) == 0:
 		w.warn("annotation %s names no container; want names separated by semicolons", AnnotationSkipContainers)
 	case len(unknown) > 0:
-		w.warn("annotation %s: the pod has no %s; want names separated by semicolons", AnnotationSkipContainers, list("container", unknown))
+		w.warn("annotation %s: the pod has no %s; want names separated by semicolons", AnnotationSkipContainers, list("container", slices.Sorted(maps.Keys(unknown))))
 	}
-	return names
+	return skip
 }
 
-func (w *mutation) skips(name string) bool {
-	_, ok := w.skip[name]
-	return ok
-}
+func (w *mutation) skips(name string) bool { return w.skip[name] }
 
 // copyResources copies the lists, to which annotations are then added.
 func copyResources(r corev1.ResourceRequirements) corev1.ResourceRequirements {

@@ -185,10 +185,12 @@ func (w *mutation) hasToken(c container) (bool, error) {
 		switch {
 		case !within(m.path, TokenDirectory):
 		case m.path == TokenDirectory && !m.sub && w.holdsToken(m.volume):
-			found = true
+			// One at /run is in the place only where a link leads to it; a second
+			// mount of the token does no harm there.
+			found = found || !m.linked
 		default:
 			return false, refuse(ReasonMountPath, "container %s mounts volume %s at %s, where the service account token belongs; mount it elsewhere, or name the container in annotation %s",
-				quote(c.name), quote(m.volume), quote(m.path), AnnotationSkipContainers)
+				quote(c.name), quote(m.volume), quote(m.written), AnnotationSkipContainers)
 		}
 	}
 	return found, nil
@@ -205,7 +207,8 @@ func (w *mutation) projectsToken(name string) bool {
 	if w.projecting == nil {
 		w.projecting = map[string]bool{}
 		for _, v := range w.pod.volumes {
-			w.projecting[v.name] = w.mismatch(v) == ""
+			// Every container gets the name: a bad one must not make the patch long.
+			w.projecting[v.name] = isDomainLabel(v.name) && w.mismatch(v) == ""
 		}
 	}
 	return w.projecting[name]

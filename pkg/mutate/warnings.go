@@ -25,6 +25,10 @@ func (c container) mayCarry(variable string) bool {
 	return slices.ContainsFunc(c.envFrom, func(prefix string) bool { return strings.HasPrefix(variable, prefix) })
 }
 
+// firstUnprivileged is Linux' net.ipv4.ip_unprivileged_port_start, which some
+// container runtimes set to 0, and others do not.
+const firstUnprivileged = 1024
+
 // warnOfMistakes warns of what is allowed, but seldom meant.
 func (w *mutation) warnOfMistakes() {
 	w.warnOfAnnotations()
@@ -32,6 +36,9 @@ func (w *mutation) warnOfMistakes() {
 		w.warn("%s has no annotation %s: the proxy can answer only requests that name a client ID", w.identity, AnnotationClientID)
 	} else if len(w.anonymous) > 0 {
 		w.warn("%s has no annotation %s: %s is not set in %s", w.identity, AnnotationClientID, envClientID, list("container", w.anonymous))
+	}
+	if w.proxy && w.port < firstUnprivileged {
+		w.warn("annotation %s is %d: on many nodes the proxy, which has no privileges, cannot listen on a port below %d", AnnotationProxyPort, w.port, firstUnprivileged)
 	}
 	if len(w.shadowed) > 0 {
 		w.warn("envFrom of %s may carry %s variables: those added by the webhook win over it", list("container", w.shadowed), envPrefix+"*")
