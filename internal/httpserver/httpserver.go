@@ -44,9 +44,11 @@ type Config struct {
 	// WriteTimeout is how long an answer may take from the end of the request's
 	// header, the handler's own time included; 0 means 10 seconds.
 	WriteTimeout time.Duration
-	// IdleTimeout is how long a connection may be idle; 0 means 60 seconds. A
-	// server whose clients repeat no failed request must be the more patient side:
-	// one that it closes may have a request under way.
+	// IdleTimeout is how long a connection may be idle after a request, and if it
+	// is set, also before the first; 0 means 60 and 5 seconds. A server whose
+	// clients repeat no failed request must be the more patient side: on a
+	// connection that it closes a request may be under way, and clients keep
+	// connections that they have not used yet.
 	IdleTimeout time.Duration
 	// Linger is how long the server goes on as before once it is told to stop,
 	// so that load balancers notice first.
@@ -79,6 +81,8 @@ func newServer(config Config, listener net.Listener) *Server {
 		WriteTimeout:      cmp.Or(config.WriteTimeout, defaultWriteTimeout),
 		IdleTimeout:       cmp.Or(config.IdleTimeout, defaultIdleTimeout),
 		MaxHeaderBytes:    maxHeaderBytes,
+		// Handlers answer OPTIONS * too, and not net/http with 200 to anybody.
+		DisableGeneralOptionsHandler: true,
 		// Failed handshakes and the like: the client's trouble, not ours.
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
 	}
@@ -87,6 +91,11 @@ func newServer(config Config, listener net.Listener) *Server {
 	}
 	s := &Server{config: config, listener: netutil.LimitListener(listener, maxConnections), server: server}
 	server.Handler = s.leaving(config.Handler)
+	if config.IdleTimeout > 0 {
+		// Both would count from when the connection was opened.
+		server.ReadHeaderTimeout, server.ReadTimeout = config.IdleTimeout, 0
+		server.Handler = boundedBody(server.Handler)
+	}
 	return s
 }
 
@@ -137,6 +146,18 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("stopping %s on %q: %w", s.config.Name, s.config.Address, err)
 	}
 	return nil
+}
+
+// boundedBody gives the body of a request as long as ReadTimeout gives a whole
+// request.
+func boundedBody(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// Every server of net/http can; at the end of the body it ends the deadline.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // leaving tells clients to open another connection, to another server, from when

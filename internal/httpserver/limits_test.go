@@ -1,6 +1,7 @@
 package httpserver_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -92,20 +93,24 @@ func TestSlowClientsAreCut(t *testing.T) {
 		reads        bool
 		writeTimeout time.Duration
 		want         time.Duration
+		idleTimeout  time.Duration
 	}{
-		{"nothing comes", "", true, 0, 5 * time.Second},
-		{"the header stops", "GET / HTTP/1.1\r\nHost:", true, 0, 5 * time.Second},
-		{"the body stops", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", true, 0, 10 * time.Second},
-		{"the answer is not read", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 0, 10 * time.Second},
-		{"the answer is not read, though it may take its time", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 35 * time.Second, 35 * time.Second},
-		{"no second request comes", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true, 0, time.Minute},
+		{"nothing comes", "", true, 0, 5 * time.Second, 0},
+		{"the header stops", "GET / HTTP/1.1\r\nHost:", true, 0, 5 * time.Second, 0},
+		{"the body stops", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", true, 0, 10 * time.Second, 0},
+		{"the answer is not read", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 0, 10 * time.Second, 0},
+		{"the answer is not read, though it may take its time", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, 35 * time.Second, 35 * time.Second, 0},
+		{"no second request comes", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true, 0, time.Minute, 0},
+		{"nothing comes, and the server is patient", "", true, 0, 2 * time.Minute, 2 * time.Minute},
+		{"no second request comes, and the server is patient", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true, 0, 2 * time.Minute, 2 * time.Minute},
+		{"the body stops, though the server is patient", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", true, 0, 10 * time.Second, 2 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)                     //nolint:errcheck // it may stop
 				io.WriteString(w, strings.Repeat("x", 100<<10)) //nolint:errcheck // it may not be read
 			})
-			inBubble(t, httpserver.Config{Handler: handler, WriteTimeout: test.writeTimeout}, func(t *testing.T, listener *pipes, _ func() error) {
+			inBubble(t, httpserver.Config{Handler: handler, WriteTimeout: test.writeTimeout, IdleTimeout: test.idleTimeout}, func(t *testing.T, listener *pipes, _ func() error) {
 				client, gone := listener.dial()
 				start := time.Now()
 				if _, err := io.WriteString(client, test.sent); err != nil {
@@ -123,6 +128,32 @@ func TestSlowClientsAreCut(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFirstRequestMayComeLate: a client uses a connection long after it opened it,
+// and its body has its time all the same.
+func TestFirstRequestMayComeLate(t *testing.T) {
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }) //nolint:errcheck // the answer tells
+	inBubble(t, httpserver.Config{Handler: echo, IdleTimeout: 2 * time.Minute}, func(t *testing.T, listener *pipes, _ func() error) {
+		client, _ := listener.dial()
+		defer client.Close()
+		reader := bufio.NewReader(client)
+		for range 2 {
+			time.Sleep(100 * time.Second)
+			io.WriteString(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n") //nolint:errcheck // the answer tells
+			time.Sleep(9 * time.Second)
+			io.WriteString(client, "late") //nolint:errcheck // the answer tells
+			response, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			response.Body.Close() //nolint:errcheck // it is read
+			if err != nil || string(body) != "late" {
+				t.Fatalf("%q, %v", body, err)
+			}
+		}
+	})
 }
 
 func TestConnectionsAreBounded(t *testing.T) {

@@ -23,14 +23,52 @@ var update = flag.Bool("update", false, "rewrite what the cases in testdata want
 // testCases creates the pods of testdata and reads them back. Each file has a
 // ServiceAccount, pods, and after each pod what comes of it.
 func testCases(t *testing.T, i *installation) {
-	files, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases in testdata: %v", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+	for name, file := range caseFiles(t, "testdata") {
 		t.Run(name, func(t *testing.T) { i.runCase(t, file, name) })
 	}
+}
+
+// testOtherSettings does the same with replicas that have further settings, one
+// for each file. These begin with them, flags and NAME=VALUE, a line for each.
+func testOtherSettings(t *testing.T, i *installation) {
+	for name, file := range caseFiles(t, filepath.Join("testdata", "settings")) {
+		t.Run(name, func(t *testing.T) {
+			i.killAll(t)
+			account := i.deployment.Spec.Template.Spec.ServiceAccountName
+			p := process{arguments: []string{"--kubeconfig=" + i.ServiceAccountKubeconfig(t, ownNamespace, account)}}
+			archive, err := txtar.ParseFile(file)
+			if err != nil || len(archive.Files) == 0 || archive.Files[0].Name != settingsPart {
+				t.Fatalf("want that the file begins with %s: %v", settingsPart, err)
+			}
+			for line := range strings.Lines(string(archive.Files[0].Data)) {
+				line = strings.TrimSpace(line)
+				if strings.HasPrefix(line, "--") {
+					p.arguments = append(p.arguments, line)
+				} else {
+					p.environment = append(p.environment, line)
+				}
+			}
+			i.run(t, p).awaitReady(t)
+			i.awaitReachable(t)
+			i.runCase(t, file, name)
+		})
+	}
+}
+
+const settingsPart = "settings"
+
+// caseFiles returns the files of a folder by the name of their case.
+func caseFiles(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases in %s: %v", folder, err)
+	}
+	byName := map[string]string{}
+	for _, file := range files {
+		byName[strings.TrimSuffix(filepath.Base(file), ".txtar")] = file
+	}
+	return byName
 }
 
 func (i *installation) runCase(t *testing.T, file, namespace string) {
@@ -44,7 +82,10 @@ func (i *installation) runCase(t *testing.T, file, namespace string) {
 			continue
 		}
 		got.Files = append(got.Files, part)
-		if part.Name == "annotations.yaml" {
+		switch part.Name {
+		case settingsPart:
+			continue
+		case "annotations.yaml":
 			var annotations map[string]string
 			if err := yaml.Unmarshal(part.Data, &annotations); err != nil {
 				t.Fatal(err)
@@ -94,9 +135,7 @@ func describe(text *strings.Builder, pod *corev1.Pod) {
 		fmt.Fprintf(text, "volume %s", volume.Name)
 		if projected := volume.Projected; projected != nil {
 			for _, source := range projected.Sources {
-				if token := source.ServiceAccountToken; token != nil {
-					fmt.Fprintf(text, ", token for %s and %d s at %s", token.Audience, *token.ExpirationSeconds, token.Path)
-				}
+				describeSource(text, source)
 			}
 		}
 		text.WriteByte('\n')
@@ -106,6 +145,18 @@ func describe(text *strings.Builder, pod *corev1.Pod) {
 	}
 	for _, container := range pod.Spec.Containers {
 		describeContainer(text, "container", container)
+	}
+}
+
+func describeSource(text *strings.Builder, source corev1.VolumeProjection) {
+	if token := source.ServiceAccountToken; token != nil {
+		fmt.Fprintf(text, ", token for %s and %d s at %s", token.Audience, *token.ExpirationSeconds, token.Path)
+	}
+	if file := source.ConfigMap; file != nil {
+		fmt.Fprintf(text, ", ConfigMap %s with %v", file.Name, file.Items)
+	}
+	if bundle := source.ClusterTrustBundle; bundle != nil {
+		fmt.Fprintf(text, ", bundles of %s with %v at %s", *bundle.SignerName, bundle.LabelSelector.MatchLabels, bundle.Path)
 	}
 }
 

@@ -49,8 +49,9 @@ func newInstallation(t *testing.T, folder string, settings ...string) *installat
 	i.Kube = servers.StartKube(t, servers.KubeConfig{Servers: []servers.ServerConfig{{
 		ExtraArgs: []string{
 			"--service-cluster-ip-range=127.78.0.0/16",
-			"--allow-privileged",                                                   // azure-workload-identity's init container is; kubeadm allows it too
-			"--feature-gates=ContainerStopSignals=true,PodCertificateRequest=true", // for newFields
+			"--allow-privileged", // azure-workload-identity's init container is; kubeadm allows it too
+			"--feature-gates=ContainerStopSignals=true,PodCertificateRequest=true," + // for newFields
+				"ClusterTrustBundle=true,ClusterTrustBundleProjection=true", // for the custom token endpoint's CA
 		},
 	}}})
 	for _, kind := range []string{"Namespace", "Service"} {
@@ -120,16 +121,7 @@ func (i *installation) apply(t *testing.T, object *unstructured.Unstructured) {
 }
 
 func (i *installation) tryApply(ctx context.Context, object *unstructured.Unstructured) error {
-	groups, err := restmapper.GetAPIGroupResources(discovery.NewDiscoveryClient(i.Client().Discovery().RESTClient()))
-	if err != nil {
-		return err
-	}
-	kind := object.GroupVersionKind()
-	mapping, err := restmapper.NewDiscoveryRESTMapper(groups).RESTMapping(kind.GroupKind(), kind.Version)
-	if err != nil {
-		return err
-	}
-	client, err := dynamic.NewForConfig(i.Config())
+	client, err := i.resource(object)
 	if err != nil {
 		return err
 	}
@@ -137,9 +129,27 @@ func (i *installation) tryApply(ctx context.Context, object *unstructured.Unstru
 	if err != nil {
 		return err
 	}
-	_, err = client.Resource(mapping.Resource).Namespace(object.GetNamespace()).Patch(ctx, object.GetName(), types.ApplyPatchType, body,
+	_, err = client.Patch(ctx, object.GetName(), types.ApplyPatchType, body,
 		metav1.PatchOptions{FieldManager: "test", FieldValidation: metav1.FieldValidationStrict})
 	return err
+}
+
+// resource returns a client for objects of this kind and namespace.
+func (i *installation) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	groups, err := restmapper.GetAPIGroupResources(discovery.NewDiscoveryClient(i.Client().Discovery().RESTClient()))
+	if err != nil {
+		return nil, err
+	}
+	kind := object.GroupVersionKind()
+	mapping, err := restmapper.NewDiscoveryRESTMapper(groups).RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, err
+	}
+	client, err := dynamic.NewForConfig(i.Config())
+	if err != nil {
+		return nil, err
+	}
+	return client.Resource(mapping.Resource).Namespace(object.GetNamespace()), nil
 }
 
 // configuration is the MutatingWebhookConfiguration as it is now.

@@ -24,6 +24,8 @@ func TestInstalled(t *testing.T) {
 	}{
 		{"its rights", func(t *testing.T, i *installation) { testRights(t, i, readsAccounts, readsSecret, readsConfiguration) }},
 		{"applied again", testAppliedAgain},
+		{"inside a cluster", testInCluster},
+		{"the policy of the page", testPolicy}, // all that follows is under it
 		{"cases", testCases},
 		{"another webhook changes the pod", testReinvocation},
 		{"fields that are new", testNewFields},
@@ -37,9 +39,11 @@ func TestInstalled(t *testing.T) {
 	if failed := i.ofReplicas(t, "azwi_reviews_total", `result="error"`); failed > 0 {
 		t.Errorf("%.0f reviews ended in an error", failed)
 	}
+	removePolicy(t, i) // it is for the public cloud
 	// These end replicas.
 	t.Run("a rollout", func(t *testing.T) { testRollout(t, i) })
 	t.Run("a request under way at the end", func(t *testing.T) { testDrain(t, i) })
+	t.Run("other settings", func(t *testing.T) { testOtherSettings(t, i) })
 	t.Run("outage", func(t *testing.T) { testOutage(t, i) })
 }
 
@@ -67,6 +71,9 @@ func testReadiness(t *testing.T, i *installation) {
 		}
 	}
 	says("the ServiceAccounts are not read yet", "serviceaccounts is forbidden")
+	if _, err := get(r.life); err != nil {
+		t.Errorf("not ready, but alive: %v", err)
+	}
 	i.install(t, "ClusterRoleBinding", "issuer-sync-webhook")
 	const configuration = `mutatingwebhookconfigurations.admissionregistration.k8s.io "issuer-sync-webhook" is forbidden`
 	says(configuration, configuration)
@@ -79,13 +86,4 @@ func testReadiness(t *testing.T, i *installation) {
 		t.Error("ready, but there is no caBundle")
 	}
 	r.kill(t)
-}
-
-// testAppliedAgain: an upgrade takes neither certificate nor caBundle away.
-func testAppliedAgain(t *testing.T, i *installation) {
-	bundle := i.bundle(t)
-	i.install(t, "", "")
-	if after := i.bundle(t); string(after) != string(bundle) {
-		t.Errorf("the caBundle was\n%s\nand is\n%s", bundle, after)
-	}
 }

@@ -24,23 +24,35 @@ type replica struct {
 	log     logBuffer
 	done    chan struct{} // closed when the process has ended
 
-	address string        // of the webhook
-	health  string        // URL
-	gone    chan struct{} // closed when it is no longer to be an endpoint
+	address         string        // of the webhook
+	readiness, life string        // URLs of the probes
+	gone            chan struct{} // closed when it is no longer to be an endpoint
 }
 
 // start starts a replica as the Deployment says, as its ServiceAccount, with
 // addresses of its own and further arguments. The test ends it.
 func (i *installation) start(t *testing.T, arguments ...string) *replica {
 	t.Helper()
-	pod := i.deployment.Spec.Template.Spec
-	own := []string{
-		"--kubeconfig=" + i.ServiceAccountKubeconfig(t, ownNamespace, pod.ServiceAccountName),
-		"--webhook-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0",
-	}
+	account := i.deployment.Spec.Template.Spec.ServiceAccountName
+	arguments = append([]string{"--kubeconfig=" + i.ServiceAccountKubeconfig(t, ownNamespace, account)}, arguments...)
+	return i.run(t, process{arguments: arguments})
+}
+
+// process is how a replica is started, beside what the Deployment says.
+type process struct {
+	wrapper     []string // a command that becomes the one behind its arguments
+	environment []string // NAME=VALUE
+	arguments   []string
+}
+
+func (i *installation) run(t *testing.T, p process) *replica {
+	t.Helper()
+	container := i.deployment.Spec.Template.Spec.Containers[0]
+	own := []string{"--webhook-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"}
+	command := slices.Concat(p.wrapper, []string{program.Build(t, "cmd/webhook")}, container.Args, own, p.arguments)
 	r := &replica{service: i.service, done: make(chan struct{}), gone: make(chan struct{})}
-	r.cmd = exec.CommandContext(t.Context(), program.Build(t, "cmd/webhook"), slices.Concat(pod.Containers[0].Args, own, arguments)...)
-	r.cmd.Env = i.settings(t)
+	r.cmd = exec.CommandContext(t.Context(), command[0], command[1:]...)
+	r.cmd.Env = append(i.settings(t), p.environment...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.log, &r.log
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := r.cmd.Start(); err != nil {
@@ -59,7 +71,8 @@ func (i *installation) start(t *testing.T, arguments ...string) *replica {
 		}
 	})
 	r.address = r.listens(t, "webhook")
-	r.health = "http://" + r.listens(t, "health")
+	health := "http://" + r.listens(t, "health")
+	r.readiness, r.life = health+container.ReadinessProbe.HTTPGet.Path, health+container.LivenessProbe.HTTPGet.Path
 	watching.Go(r.watch)
 	i.replicas = append(i.replicas, r)
 	return r
@@ -112,8 +125,8 @@ func (r *replica) watch() {
 	}
 }
 
-// ready returns what /readyz says; an error unless that is 200.
-func (r *replica) ready() (string, error) { return get(r.health + "/readyz") }
+// ready returns what the readiness probe gets; an error unless that is 200.
+func (r *replica) ready() (string, error) { return get(r.readiness) }
 
 func get(url string) (string, error) {
 	response, err := (&http.Client{Timeout: 2 * time.Second}).Get(url) //nolint:noctx // has a timeout
@@ -212,9 +225,17 @@ func (l *logBuffer) String() string {
 	return l.buffer.String()
 }
 
-// tail is the end of the log: there is a line for each pod.
+// tail is the end of the log, and what is worse than usual before that: there is
+// a line for each pod.
 func (l *logBuffer) tail() string {
 	const most = 6 << 10
 	log := l.String()
-	return log[max(0, len(log)-most):]
+	end := max(0, len(log)-most)
+	var worse strings.Builder
+	for line := range strings.Lines(log[:end]) {
+		if !strings.Contains(line, "level=INFO") && worse.Len() < most {
+			worse.WriteString(line)
+		}
+	}
+	return worse.String() + "[...]" + log[end:]
 }
