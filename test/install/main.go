@@ -1,12 +1,15 @@
 // Command install makes the real parts ready that the project's tests start:
-// the Kubernetes servers, built from the Go module test/kube, and Azurite, which
-// npm installs after the lock file in test/azurite. Both go into a cache outside
-// the tree. A part that is ready is left alone.
+// the Kubernetes servers, built from the Go module test/kube; Azurite and Azure's
+// SDK for JavaScript, which npm installs after the lock files in test/azurite and
+// test/sdk/js; and Azure's SDK for Python, which is unpacked from Debian's
+// package. All go into a cache outside the tree. A part that is ready is left
+// alone.
 //
 //	go run ./test/install [-print]
 //
-// Azurite needs Node.js; without it the tests that use it are skipped, and
-// install says so and succeeds, except with CI=true.
+// What npm installs needs Node.js, and the SDK for Python needs apt-get; without
+// them the tests that use such parts are skipped, and install says so and
+// succeeds, except with CI=true.
 package main
 
 import (
@@ -20,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/issuer-sync/issuer-sync/test/sdk"
 	"github.com/issuer-sync/issuer-sync/test/servers"
 )
 
@@ -51,11 +55,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	sdks, err := sdk.FindParts()
+	if err != nil {
+		return err
+	}
 	if *paths {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
-		return encoder.Encode(parts)
+		return encoder.Encode(struct {
+			servers.Parts
+			SDKs sdk.Parts `json:"sdks"`
+		}{parts, sdks})
 	}
 	report := log.New(out, "", 0)
-	return errors.Join(installKube(ctx, parts, report), installAzurite(ctx, parts, report))
+	azurite := npmPart{name: "azurite", source: parts.AzuriteSource, target: parts.Azurite, ready: parts.AzuriteReady}
+	node := npmPart{name: "azure-identity for JavaScript", source: sdks.NodeSource, target: sdks.Node, ready: sdks.NodeReady}
+	return errors.Join(
+		installKube(ctx, parts, report), azurite.install(ctx, report), node.install(ctx, report), installPython(ctx, sdks, report))
 }

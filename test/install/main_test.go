@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/issuer-sync/issuer-sync/test/sdk"
 	"github.com/issuer-sync/issuer-sync/test/servers"
 )
 
@@ -39,62 +40,108 @@ func write(t *testing.T, file, content string) {
 	}
 }
 
-// The tools stand in for Go and npm: what these do with the network is no test's
-// business. Each shell script uses built-in commands only.
+// The tools stand in for Go, npm and apt-get: what these do with the network is
+// no test's business. Each shell script uses built-in commands only.
 const (
 	node    = `echo v20.1.0; echo /opt/node`
 	golang  = `case "$1 $2" in "list -m") echo v1.36.3;; build*) while [ "$1" != -o ]; do shift; done; echo built > "$2";; esac`
-	npmTool = `exec /bin/mkdir -p node_modules/azurite/dist/src/blob/main.js`
+	npmTool = `exec /bin/mkdir -p node_modules/azurite/dist/src/blob/main.js node_modules/@azure/identity/package.json`
+	aptGet  = `echo deb > python3-azure_1_all.deb`
+	bash    = `exec /bin/mkdir -p azure/identity/__init__.py`
 )
 
+// tools are all of them, but for those that are named.
+func tools(without ...string) map[string]string {
+	all := map[string]string{"go": golang, "node": node, "npm": npmTool, "apt-get": aptGet, "dpkg-deb": "", "bash": bash}
+	for _, name := range without {
+		delete(all, name)
+	}
+	return all
+}
+
 func TestInstall(t *testing.T) {
-	parts := setup(t, map[string]string{"go": golang, "node": node, "npm": npmTool})
-	ready := "kube-servers: ready (" + parts.KubeServers + ")\nazurite: ready (" + parts.Azurite + ")\n"
-	if out := mustRun(t); !strings.Contains(out, "4 to 5 minutes") || !strings.HasSuffix(out, "azurite: ready ("+parts.Azurite+")\n") {
+	parts := setup(t, tools())
+	sdks := findSDKs(t)
+	ready := "kube-servers: ready (" + parts.KubeServers + ")\nazurite: ready (" + parts.Azurite + ")\n" +
+		"azure-identity for JavaScript: ready (" + sdks.Node + ")\nazure-identity for Python: ready (" + sdks.Python + ")\n"
+	if out := mustRun(t); !strings.Contains(out, "4 to 5 minutes") || !strings.HasSuffix(out, "azure-identity for Python: ready ("+sdks.Python+")\n") {
 		t.Errorf("first run printed:\n%s", out)
 	}
-	if !parts.KubeReady() || !parts.AzuriteReady() {
+	if !parts.KubeReady() || !parts.AzuriteReady() || !sdks.NodeReady() || !sdks.PythonReady() {
 		t.Error("a part is not ready")
 	}
 	if diff := cmp.Diff(ready, mustRun(t)); diff != "" {
 		t.Errorf("second run (-want +got):\n%s", diff)
 	}
 	left, err := filepath.Glob(filepath.Join(parts.Cache, "*"))
-	if want := []string{filepath.Dir(parts.Azurite), filepath.Dir(parts.KubeServers)}; err != nil || !cmp.Equal(want, left) {
+	want := []string{filepath.Dir(sdks.Node), sdks.Python, filepath.Dir(parts.Azurite), filepath.Dir(parts.KubeServers)}
+	if err != nil || !cmp.Equal(want, left) {
 		t.Errorf("cache holds %q, %v; want %q", left, err, want)
+	}
+	if files, err := os.ReadDir(sdks.Python); err != nil || len(files) != 1 {
+		t.Errorf("%s holds %v, %v; want what was unpacked alone", sdks.Python, files, err)
 	}
 }
 
-func TestInstallWithoutNode(t *testing.T) {
-	const cause = "finding npm: there is no npm in PATH; install Node.js 20 or newer with npm: https://nodejs.org/en/download"
-	parts := setup(t, map[string]string{"go": golang, "node": node})
-	if out, want := mustRun(t), "azurite: not installed, its tests are skipped: "+cause+"\n"; !strings.HasSuffix(out, want) {
+func findSDKs(t *testing.T) sdk.Parts {
+	t.Helper()
+	parts, err := sdk.FindParts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parts
+}
+
+func TestInstallWithoutTools(t *testing.T) {
+	const (
+		npm    = "finding npm: there is no npm in PATH; install Node.js 20 or newer with npm: https://nodejs.org/en/download"
+		debian = "there is no dpkg-deb in PATH; want Debian 12 or newer"
+	)
+	parts := setup(t, tools("npm", "dpkg-deb"))
+	want := "azurite: not installed, its tests are skipped: " + npm +
+		"\nazure-identity for JavaScript: not installed, its tests are skipped: " + npm +
+		"\nazure-identity for Python: not installed, its tests are skipped: " + debian + "\n"
+	if out := mustRun(t); !strings.HasSuffix(out, want) {
 		t.Errorf("printed:\n%s\nwant at its end: %s", out, want)
 	}
 	if !parts.KubeReady() {
 		t.Error("the other part is not ready")
 	}
 	t.Setenv("CI", "true")
-	checkError(t, "installing Azurite: "+cause)
+	checkError(t, "installing azurite: "+npm+"\ninstalling azure-identity for JavaScript: "+npm+"\ninstalling azure-identity for Python: "+debian)
 }
 
 func TestInstallReportsFailures(t *testing.T) {
+	const unreachable = `echo "error: ENOTFOUND" >&2; exit 1`
+	byNPM := func(name string) string {
+		return "installing " + name + " with npm (needs the network, or a registry that has it, once): exit status 1\nerror: ENOTFOUND"
+	}
 	for _, test := range []struct {
-		name, golang, npmTool, err string
+		name, tool, script, err string
 	}{
 		{
-			name:   "no network for Go modules",
-			golang: `echo "dial tcp: no route to host" >&2; exit 1`, npmTool: npmTool,
-			err: "fetching the Go modules of kube-servers (needs the network, or a GOPROXY that has them, once): exit status 1\ndial tcp: no route to host",
+			"no network for Go modules", "go", `echo "dial tcp: no route to host" >&2; exit 1`,
+			"fetching the Go modules of kube-servers (needs the network, or a GOPROXY that has them, once): exit status 1\ndial tcp: no route to host",
+		},
+		{"no network for npm", "npm", unreachable, byNPM("azurite") + "\n" + byNPM("azure-identity for JavaScript")},
+		{
+			"no network for apt-get", "apt-get", unreachable,
+			"installing azure-identity for Python: downloading python3-azure (needs the network once, and lists of packages: run apt-get update as root): " +
+				"exit status 1\nerror: ENOTFOUND",
 		},
 		{
-			name: "no network for npm", golang: golang,
-			npmTool: `echo "npm error code ENOTFOUND" >&2; exit 1`,
-			err:     "installing Azurite with npm (needs the network, or a registry that has it, once): exit status 1\nnpm error code ENOTFOUND",
+			"nothing downloaded", "apt-get", "",
+			"installing azure-identity for Python: downloading python3-azure: got files []; want one",
+		},
+		{
+			"a package with other files", "bash", `echo "tar: Not found in archive" >&2; exit 2`,
+			"installing azure-identity for Python: unpacking python3-azure: exit status 2\ntar: Not found in archive",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			setup(t, map[string]string{"go": test.golang, "node": node, "npm": test.npmTool})
+			scripts := tools()
+			scripts[test.tool] = test.script
+			setup(t, scripts)
 			checkError(t, test.err)
 		})
 	}
@@ -102,11 +149,15 @@ func TestInstallReportsFailures(t *testing.T) {
 
 func TestPrint(t *testing.T) {
 	parts := setup(t, nil)
-	var got servers.Parts
+	type all struct {
+		servers.Parts
+		SDKs sdk.Parts `json:"sdks"`
+	}
+	var got all
 	if err := json.Unmarshal([]byte(mustRun(t, "-print")), &got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(parts, got); diff != "" {
+	if diff := cmp.Diff(all{parts, findSDKs(t)}, got); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
 	}
 }
