@@ -279,7 +279,9 @@ Still serving, until you press Ctrl-C. Try:
 Or with an SDK. The variables of a pod, for those that know workload identity:
   export AZURE_CLIENT_ID=%[7]s AZURE_TENANT_ID=%[8]s
   export AZURE_FEDERATED_TOKEN_FILE=%[9]s
-  export AZURE_AUTHORITY_HOST=%[10]s/ SSL_CERT_FILE=%[11]s
+  export AZURE_AUTHORITY_HOST=%[10]s/
+  export SSL_CERT_FILE=%[11]s NODE_EXTRA_CA_CERTS=%[11]s REQUESTS_CA_BUNDLE=%[11]s
+(Go's azidentity, and all that use MSAL, need the option DisableInstanceDiscovery here: Microsoft does not know this authority.)
 and for some of those that know the metadata endpoint alone:
   export AZURE_POD_IDENTITY_AUTHORITY_HOST=%[12]s
 `, d.authority.caFile, d.issuer.DiscoveryURL(), d.issuer.JWKSURL(), d.issuer, filepath.Join(d.directory, "another.pub"),

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,6 +53,7 @@ func TestDemoKeep(t *testing.T) {
 		t.Fatalf("no curl line for the proxy in:\n%s", said)
 	}
 	askForToken(t, token[1])
+	wantEnvironment(t, said)
 	client := trusting(t, jwks[1])
 	published := 2
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -107,6 +109,27 @@ func readAdvice(t *testing.T, out io.Reader) string {
 	}
 	t.Fatalf("the demo ended:\n%s", said.String())
 	return ""
+}
+
+// wantEnvironment looks at what is advised for SDKs: each language has a variable
+// of its own for the CA, and MSAL refuses authorities that Microsoft does not know.
+func wantEnvironment(t *testing.T, said string) {
+	t.Helper()
+	var files []string
+	for _, variable := range []string{"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"} {
+		match := regexp.MustCompile(`export .*\b` + variable + `=(\S+)`).FindStringSubmatch(said)
+		if match == nil {
+			t.Fatalf("no %s in:\n%s", variable, said)
+		}
+		files = append(files, match[1])
+	}
+	pem, err := os.ReadFile(files[0])
+	if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) || len(slices.Compact(files)) != 1 {
+		t.Errorf("%q: %v; want one file of a CA", files, err)
+	}
+	if !strings.Contains(said, "DisableInstanceDiscovery") {
+		t.Errorf("nothing of DisableInstanceDiscovery in:\n%s", said)
+	}
 }
 
 // askForToken does what the demo's advice for the proxy says.

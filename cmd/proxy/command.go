@@ -52,6 +52,9 @@ func run(ctx context.Context, args []string, lookup lookupFunc, stdout, stderr i
 		fmt.Fprintf(stderr, "proxy %s: %v; see proxy %[1]s --help\n", chosen.name, err)
 		return exitUsage
 	}
+	if o.on("probe") { // asked for as azure-workload-identity's proxy is
+		chosen = probeCommand()
+	}
 	operate := chosen.prepare(o, stdout, stderr)
 	if err := errors.Join(o.faults...); err != nil {
 		fmt.Fprintf(stderr, "proxy %s: %v\n", chosen.name, err)

@@ -49,7 +49,7 @@ func TestDocsHaveEverySetting(t *testing.T) {
 
 // The page names no flag that does not exist, here or of the webhook.
 func TestDocsNameFlagsThatExist(t *testing.T) {
-	known := []string{"help", "proxy-mode"}
+	known := []string{"help", "proxy-mode", "native-sidecar"}
 	for _, c := range commands() {
 		for _, s := range c.settings {
 			known = append(known, s.flag)
@@ -104,7 +104,8 @@ func TestDocsHaveEveryFailure(t *testing.T) {
 	section := docsSection(t, "### When there is no access token")
 	for kind, row := range map[exchange.Kind]string{
 		exchange.Invalid: "| `%s` | %d | `%s` |%s |", exchange.Rejected: "| `%s` | %d | Entra's, else `%s` |%s |",
-		exchange.Throttled: "| `%s` | %d | `%s` |", exchange.Unavailable: "| `%s` | %d | `%s` |", exchange.NoToken: "| `%s` | %d | `%s` | %s |",
+		exchange.Throttled: "| `%s` | %d | `%s` |", exchange.Unavailable: "| `%s` | %d | `%s` |", exchange.NoToken: "| `%s` | %d | `%s` |%s |",
+		exchange.Expired: "| `%s` | %d | `%s` | %s |",
 	} {
 		handler, err := metadata.New(metadata.Config{Source: noSource{&exchange.Error{Kind: kind}}, TenantID: tenant, ClientID: client, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {

@@ -107,12 +107,16 @@ func (o *options) required(key, want string) string {
 	return o.values[key]
 }
 
-// list is text between commas.
-func (o *options) list(key string) (all []string) {
+// list is text between commas. Nothing but commas is a mistake: taken for an
+// empty list it would open what was to be narrowed.
+func (o *options) list(key, want string) (all []string) {
 	for item := range strings.SplitSeq(o.values[key], ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			all = append(all, item)
 		}
+	}
+	if len(all) == 0 && o.values[key] != "" {
+		o.fault(key, fmt.Errorf("%q; want %s, or no value", o.values[key], want))
 	}
 	return all
 }
@@ -135,17 +139,17 @@ func (o *options) uid(key string) uint32 {
 	return uint32(number)
 }
 
-// logger writes as log-level and log-format say.
-func (o *options) logger(w io.Writer) *slog.Logger {
+// logger writes as log-level and log-format say, warnings at once.
+func (o *options) logger(lines *joined) *slog.Logger {
 	level, ok := levels()[strings.ToLower(o.text("log-level"))]
 	if !ok {
 		o.fault("log-level", fmt.Errorf("%q; want debug, info, warn or error", o.text("log-level")))
 	}
 	choices := &slog.HandlerOptions{Level: level}
 	if o.oneOf("log-format", "text", "json") == "json" {
-		return slog.New(slog.NewJSONHandler(w, choices))
+		return slog.New(prompt{slog.NewJSONHandler(lines, choices), lines})
 	}
-	return slog.New(slog.NewTextHandler(w, choices))
+	return slog.New(prompt{slog.NewTextHandler(lines, choices), lines})
 }
 
 // levels are ours and those of azure-workload-identity.

@@ -40,6 +40,14 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+// take returns what was written since it was last called.
+func (o *output) take() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.text.Reset()
+	return o.text.String()
+}
+
 // free is an address on 127.0.0.1 that nobody listens on, and that nobody else
 // is given until the test ends: a socket is bound to it that never listens. With
 // SO_REUSEADDR, as Go sets it, a server may listen there all the same (socket(7)).

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,9 +24,12 @@ const (
 	// writeTimeout leaves an exchange its time and the answer some.
 	writeTimeout = exchange.Timeout + 5*time.Second
 	// gcPercent makes the collector run somewhat more often than Go would: every
-	// pod has one of these. Under load it saves 1 MB of 15 and costs next to
-	// nothing; 50 would save another, for an eighth more of processor time.
+	// pod has one of these. Under load it saves 1 MB of 15 and costs some 6 %
+	// of processor time; 50 would save another, for an eighth.
 	gcPercent = 75
+	// lastExchange is how long exchanges may go on once the proxy is told to stop:
+	// less than the 10 seconds after which httpserver cuts those who wait.
+	lastExchange = 8 * time.Second
 )
 
 func portSetting() setting {
@@ -50,7 +54,8 @@ func serveCommand() command {
 			{env: "AZURE_TENANT_ID", usage: "the directory of the identities; required"},
 			{env: "AZURE_CLIENT_ID", usage: "the identity of requests that name none"},
 			{env: "AZURE_FEDERATED_TOKEN_FILE", usage: "the projected token; required"},
-			{env: "AZURE_AUTHORITY_HOST", fallback: "https://login.microsoftonline.com/", usage: "where tokens are exchanged"},
+			{env: "AZURE_ENVIRONMENT", fallback: "AzurePublicCloud", usage: "the cloud, if AZURE_AUTHORITY_HOST is empty: or AzureUSGovernmentCloud or AzureChinaCloud"},
+			{env: "AZURE_AUTHORITY_HOST", usage: "where tokens are exchanged; the cloud's if empty"},
 			{env: "AZURE_KUBERNETES_TOKEN_PROXY", usage: "an https URL to exchange tokens at instead"},
 			{env: "AZURE_KUBERNETES_SNI_NAME", usage: "the name in its certificate"},
 			{env: "AZURE_KUBERNETES_CA_FILE", usage: "PEM file with the certificates to trust there"},
@@ -61,11 +66,9 @@ func serveCommand() command {
 	}
 }
 
-func prepareServe(o *options, stdout, stderr io.Writer) operation {
-	if o.on("probe") {
-		return prepareProbe(o, stdout, stderr)
-	}
-	p := proxy{port: o.port("proxy-port"), log: o.logger(stderr)}
+func prepareServe(o *options, _, stderr io.Writer) operation {
+	lines := join(stderr)
+	p := proxy{port: o.port("proxy-port"), lines: lines, log: o.logger(lines)}
 	assertions := exchange.TokenFile(o.required("AZURE_FEDERATED_TOKEN_FILE", "the path of the projected token"))
 	p.tokens = exchange.Cached(o.client(assertions, p.log), assertions, p.log)
 	p.handler = o.handler(p.tokens, p.log)
@@ -79,12 +82,12 @@ func prepareServe(o *options, stdout, stderr io.Writer) operation {
 // one, so that each mistake is told with its variable.
 func (o *options) client(assertions exchange.Assertions, log *slog.Logger) *exchange.Client {
 	config := exchange.Config{
-		Authority: o.text("AZURE_AUTHORITY_HOST"), Assertions: assertions, Proxy: http.ProxyFromEnvironment, Log: log,
+		Authority: o.authority(), Assertions: assertions, Proxy: http.ProxyFromEnvironment, Log: log,
 	}
 	client, err := exchange.New(config)
 	if err != nil {
 		o.fault("AZURE_AUTHORITY_HOST", err)
-		config.Authority = "https://authority.invalid" // RFC 2606 section 2
+		config.Authority = placeholder
 	}
 	config.Endpoint = exchange.Endpoint{
 		URL:     o.text("AZURE_KUBERNETES_TOKEN_PROXY"),
@@ -100,13 +103,30 @@ func (o *options) client(assertions exchange.Assertions, log *slog.Logger) *exch
 	return client
 }
 
+// placeholder stands for an authority host that cannot be had, so that what is
+// beside it is looked at, too (RFC 2606 section 2).
+const placeholder = "https://authority.invalid"
+
+// authority is the authority host, or that of the cloud.
+func (o *options) authority() string {
+	if host := o.text("AZURE_AUTHORITY_HOST"); host != "" {
+		return host
+	}
+	host, err := exchange.Authority(o.text("AZURE_ENVIRONMENT"))
+	if err != nil {
+		o.fault("AZURE_ENVIRONMENT", err)
+		return placeholder
+	}
+	return host
+}
+
 // handler makes the metadata endpoint. Client IDs are tried by themselves, so
 // that each mistake is told with its variable.
 func (o *options) handler(tokens *exchange.Cache, log *slog.Logger) http.Handler {
 	config := metadata.Config{
 		Source: tokens, Log: log,
 		TenantID: o.required("AZURE_TENANT_ID", "the directory's GUID or domain name"),
-		ClientID: o.text("AZURE_CLIENT_ID"), AllowedClientIDs: o.list("allowed-client-ids"),
+		ClientID: o.text("AZURE_CLIENT_ID"), AllowedClientIDs: o.list("allowed-client-ids", "client IDs with commas between them"),
 	}
 	if config.TenantID != "" {
 		o.fault("AZURE_TENANT_ID", exchange.CheckTenant(config.TenantID))
@@ -129,11 +149,13 @@ type proxy struct {
 	port    uint16
 	handler http.Handler
 	tokens  *exchange.Cache
-	log     *slog.Logger
+	lines   *joined
+	log     *slog.Logger // writes to lines
 }
 
 // serve answers until ctx ends and requests under way have had their time.
 func (p proxy) serve(ctx context.Context) error {
+	defer p.lines.flush()
 	defer p.tokens.Close()
 	servers, err := p.listen(ctx)
 	if err != nil {
@@ -144,11 +166,28 @@ func (p proxy) serve(ctx context.Context) error {
 	for _, server := range servers {
 		group.Go(func() error { return server.Run(ctx) })
 	}
-	if err := group.Wait(); err != nil {
+	drained := make(chan struct{})
+	var late sync.WaitGroup
+	late.Go(func() { p.endExchanges(ctx, drained) })
+	err = group.Wait()
+	close(drained)
+	late.Wait()
+	if err != nil {
 		return err
 	}
 	p.log.Info("stopped the proxy")
 	return nil
+}
+
+// endExchanges ends those that take too long after ctx has ended: who waits for
+// one is answered, and not cut.
+func (p proxy) endExchanges(ctx context.Context, drained <-chan struct{}) {
+	<-ctx.Done()
+	select {
+	case <-drained:
+	case <-time.After(lastExchange):
+		p.tokens.Close()
+	}
 }
 
 // listen opens all addresses before one is served: who asks whether the proxy

@@ -73,9 +73,6 @@ func TestServe(t *testing.T) {
 		a := p.get(t, host, "")
 		wantToken(t, a)
 		token = a.AccessToken
-		if line := "msg=serving server=\"the proxy\" address=" + net.JoinHostPort(host, p.port); !strings.Contains(strings.ReplaceAll(p.stderr.String(), `address="[`, "address=["), line) {
-			t.Errorf("no line says %q", line)
-		}
 	}
 	if n := c.entra.Requests(); n != 1 {
 		t.Errorf("%d exchanges for %d requests; want one, and a cache", n, len(hosts))
@@ -85,6 +82,11 @@ func TestServe(t *testing.T) {
 	}
 	p.terminate(t)
 	p.wantEnd(t)
+	for _, host := range hosts {
+		if line := "msg=serving server=\"the proxy\" address=" + net.JoinHostPort(host, p.port); !strings.Contains(strings.ReplaceAll(p.stderr.String(), `address="[`, "address=["), line) {
+			t.Errorf("no line says %q", line)
+		}
+	}
 	for _, secret := range []string{token, c.token} {
 		if strings.Contains(p.stderr.String(), secret) {
 			t.Error("a token is in the log")
@@ -147,6 +149,53 @@ func TestServeDrains(t *testing.T) {
 	close(proceed)
 	wantToken(t, <-answered)
 	p.wantEnd(t)
+}
+
+// A caller who waits for an Entra that does not answer gets an answer, and the
+// proxy ends as it should.
+func TestServeDrainsWhileEntraHangs(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	asked, answered := make(chan struct{}), make(chan answer, 1)
+	c.entra.Disturb(func(n int) entra.Fault {
+		if n == 1 {
+			close(asked)
+		}
+		return entra.Fault{Hang: true}
+	})
+	p := launch(t, c.environment())
+	go func() { answered <- p.get(t, "127.0.0.1", "") }()
+	<-asked
+	p.terminate(t)
+	if a := <-answered; a.status != http.StatusServiceUnavailable || !strings.HasPrefix(a.Description, "no answer from Entra") {
+		t.Errorf("got %+v; want 503, and that Entra did not answer", a)
+	}
+	p.wantEnd(t)
+}
+
+// The cloud's name counts where no authority host is set.
+func TestAuthority(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ environment, host, want string }{
+		"nothing is set":        {"", "", "https://login.microsoftonline.com/"},
+		"a cloud":               {"azureusgovernmentcloud", "", "https://login.microsoftonline.us/"},
+		"a cloud and a host":    {"AzureChinaCloud", "https://login.example/", "https://login.example/"},
+		"a host, unknown cloud": {"AzureStackCloud", "https://login.example/", "https://login.example/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, err := parse(serveCommand().settings, nil, func(name string) (string, bool) {
+				value := map[string]string{"AZURE_ENVIRONMENT": c.environment, "AZURE_AUTHORITY_HOST": c.host}[name]
+				return value, value != ""
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := o.authority(); got != c.want || len(o.faults) > 0 {
+				t.Errorf("got %q, %v; want %q", got, o.faults, c.want)
+			}
+		})
+	}
 }
 
 func TestServeWithoutPort(t *testing.T) {

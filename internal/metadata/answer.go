@@ -55,6 +55,9 @@ type answer struct {
 // pause is how long to wait after an outage of unknown length.
 const pause = 5 * time.Second
 
+// internalError is all that callers get to know of one.
+const internalError = "internal error of the proxy"
+
 // judge is the one place where errors become answers. What will not go away by
 // itself is 400: clients try again after 404, 429 and 5xx, some for minutes.
 func judge(err error) answer {
@@ -68,7 +71,7 @@ func judge(err error) answer {
 		}
 	}
 	a := answer{
-		status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "internal error of the proxy",
+		status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: internalError,
 		retryAfter: pause, level: slog.LevelWarn,
 	}
 	if p, ok := errors.AsType[panicked](err); ok {
@@ -84,11 +87,15 @@ func judge(err error) answer {
 	a.text, a.detail = e.Error(), e.Error()
 	a.retryAfter = cmp.Or(e.RetryAfter, pause)
 	switch e.Kind {
+	case exchange.Internal:
+		a.level, a.text = slog.LevelError, internalError
 	case exchange.Invalid:
 		a.status, a.code = http.StatusBadRequest, "invalid_request"
 		a.level, a.reason, a.detail = slog.LevelInfo, "invalid", "" // the text quotes the request
 	case exchange.Rejected:
 		a.status, a.code = http.StatusBadRequest, cmp.Or(e.Code, "invalid_request")
+	case exchange.NoToken:
+		a.status, a.code = http.StatusBadRequest, "invalid_request"
 	case exchange.Throttled:
 		a.status = http.StatusTooManyRequests
 	}

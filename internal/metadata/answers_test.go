@@ -186,7 +186,15 @@ func TestFailures(t *testing.T) {
 		},
 		{
 			name: "no token", err: &exchange.Error{Kind: exchange.NoToken, Detail: `reading token file "/x": no such file or directory`},
-			status: 503, level: "WARN", log: ` err="no usable token: reading token file \"/x\": no such file or directory"`,
+			status: 400, level: "WARN", log: ` err="no usable token: reading token file \"/x\": no such file or directory"`,
+		},
+		{
+			name: "expired", err: &exchange.Error{Kind: exchange.Expired, Detail: `the token in "/x" expired`},
+			status: 503, level: "WARN", log: ` err="expired token: the token in \"/x\" expired"`,
+		},
+		{
+			name: "internal", err: &exchange.Error{Kind: exchange.Internal, Detail: "panic of type string"},
+			status: 503, level: "ERROR", log: ` err="internal error: panic of type string"`,
 		},
 		{
 			name: "an unknown kind", err: &exchange.Error{Kind: "new", Detail: "x"},
@@ -224,21 +232,36 @@ func TestFailures(t *testing.T) {
 func TestPanic(t *testing.T) {
 	var log buffer
 	s := &source{does: func(context.Context, exchange.Request) (exchange.AccessToken, error) { panic("canary") }}
-	handler := newHandler(t, s, func(c *metadata.Config) { c.Log = logTo(&log, slog.LevelDebug) })
-	a := send(t, listen(t, handler, logTo(&log, slog.LevelDebug)), get(asked))
-	const body = `{"error":"temporarily_unavailable","error_description":"internal error of the proxy"}`
-	if a.status != http.StatusServiceUnavailable || a.body != body || a.header.Get("Retry-After") != "5" {
-		t.Errorf("answer: %v", a)
-	}
-	got := log.String()
-	for _, want := range []string{"level=ERROR", `err="panic of type string: goroutine `, "TestPanic.func1"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("log lacks %s", want)
+	cache := exchange.Cached(s, noFile{}, logTo(&log, slog.LevelDebug))
+	t.Cleanup(cache.Close)
+	for name, test := range map[string]struct {
+		source metadata.Source
+		want   string
+	}{
+		"of the request":        {s, `err="panic of type string: goroutine `},
+		"behind the real cache": {cache, `err="internal error: panic of type string"`},
+	} {
+		handler := newHandler(t, test.source, func(c *metadata.Config) { c.Log = logTo(&log, slog.LevelDebug) })
+		a := send(t, listen(t, handler, logTo(&log, slog.LevelDebug)), get(asked))
+		const body = `{"error":"temporarily_unavailable","error_description":"internal error of the proxy"}`
+		if a.status != http.StatusServiceUnavailable || a.body != body || a.header.Get("Retry-After") != "5" {
+			t.Errorf("%s: answer %v", name, a)
+		}
+		if got := log.String(); !strings.Contains(got, "level=ERROR msg=answered") || !strings.Contains(got, test.want) || !strings.Contains(got, "TestPanic.func1") {
+			t.Errorf("%s: log lacks its line: %s", name, got)
 		}
 	}
-	if strings.Contains(got, "canary") {
+	if got := log.String(); strings.Contains(got, "canary") {
 		t.Errorf("log has the value: %s", got)
 	}
+}
+
+// noFile has an assertion that nobody looks at.
+type noFile struct{}
+
+// Assertion implements exchange.Assertions.
+func (noFile) Assertion(context.Context) (exchange.Assertion, error) {
+	return exchange.Assertion{}, nil
 }
 
 // TestLog holds the line of each kind of request.
@@ -250,12 +273,12 @@ func TestLog(t *testing.T) {
 		{"another spelling", get("/Metadata/identity/oauth2/token/" + query), `level=INFO msg=answered method=GET path=/Metadata/identity/oauth2/token/ status=200 duration=1ms client_id=` + client},
 		{"a probe of readiness", get("/readyz?x=y"), `level=DEBUG msg=answered method=GET path=/readyz status=200 duration=1ms`},
 		{"a probe without header", "GET " + asked + " HTTP/1.1\r\n" + headHost + "\r\n", `level=INFO msg=answered method=GET path=/metadata/identity/oauth2/token status=400 duration=1ms reason=metadata_header`},
-		{"another path", get("/metadata/instance?api-version=2021-02-01"), `level=INFO msg=answered method=GET path=/metadata/instance status=404 duration=1ms reason=path`},
+		{"another path", get("/metadata/instance?api-version=2021-02-01"), `level=INFO msg=answered method=GET path=other status=404 duration=1ms reason=path`},
 		{"a hostile path", get("/\"\x1b[31m%0Alevel=ERROR"), ""},
-		{"an odd path", get("/\"é=%0Alevel=ERROR"), `level=INFO msg=answered method=GET path="/\"é=%0Alevel=ERROR" status=404 duration=1ms reason=path`},
-		{"a long path", get("/" + long), `level=INFO msg=answered method=GET path=/` + cut + `… status=404 duration=1ms reason=path`},
-		{"a long method", long + " / HTTP/1.1\r\n" + headHost + "\r\n", `level=INFO msg=answered method=x` + cut + `… path=/ status=404 duration=1ms reason=path`},
-		{"absolute form", get("http://user:password@example.com/x"), `level=INFO msg=answered method=GET path="" status=400 duration=1ms reason=no_path`},
+		{"an odd path", get("/\"é=%0Alevel=ERROR"), `level=INFO msg=answered method=GET path=other status=404 duration=1ms reason=path`},
+		{"a long path", get("/" + long), `level=INFO msg=answered method=GET path=other status=404 duration=1ms reason=path`},
+		{"a long method", long + " / HTTP/1.1\r\n" + headHost + "\r\n", `level=INFO msg=answered method=x` + cut + `… path=other status=404 duration=1ms reason=path`},
+		{"absolute form", get("http://user:password@example.com/x"), `level=INFO msg=answered method=GET path=other status=400 duration=1ms reason=no_path`},
 		{"HTTP/1.0", "GET " + asked + " HTTP/1.0\r\n\r\n", `level=INFO msg=answered method=GET path=/metadata/identity/oauth2/token status=400 duration=1ms reason=http_version`},
 		{"another host", "GET " + asked + " HTTP/1.1\r\nHost: x\r\n\r\n", `level=INFO msg=answered method=GET path=/metadata/identity/oauth2/token status=400 duration=1ms reason=host`},
 		{"another method", "PUT " + asked + " HTTP/1.1\r\n" + headHost + "\r\n", `level=INFO msg=answered method=PUT path=/metadata/identity/oauth2/token status=405 duration=1ms reason=method`},

@@ -146,7 +146,7 @@ func (h *Handler) report(r *http.Request, a answer, asked question, took time.Du
 		return
 	}
 	attrs := append(make([]slog.Attr, 0, 8), // on the stack; a record has room for five
-		slog.String("method", short(r.Method)), slog.String("path", short(pathOf(r))),
+		slog.String("method", short(r.Method)), slog.String("path", loggable(pathOf(r))),
 		slog.Int("status", a.status), slog.Duration("duration", took))
 	if asked.client != "" {
 		attrs = append(attrs, slog.String("client_id", asked.client))
@@ -158,6 +158,15 @@ func (h *Handler) report(r *http.Request, a answer, asked question, took time.Du
 		attrs = append(attrs, slog.String("err", a.detail))
 	}
 	h.config.Log.LogAttrs(r.Context(), a.level, "answered", attrs...)
+}
+
+// loggable is a path that is served, or a word for all others: they are whatever
+// a caller wrote.
+func loggable(path string) string {
+	if path == ReadyPath || isTokenPath(path) {
+		return path
+	}
+	return "other"
 }
 
 // short cuts what a caller wrote.

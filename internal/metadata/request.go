@@ -40,6 +40,10 @@ func pathOf(r *http.Request) string {
 func target(r *http.Request) (string, error) {
 	path := pathOf(r)
 	switch {
+	case r.ContentLength < 0:
+		// With a Content-Length beside it, which net/http removes, that may be
+		// an attempt to smuggle a request (RFC 9112 section 6.1).
+		return "", refusal{reason: "body", text: "a body of unknown length: want none, or one with Content-Length and no Transfer-Encoding", closes: true}
 	case !r.ProtoAtLeast(1, 1):
 		return "", refusal{reason: "http_version", text: "HTTP/1.0 is not served: want HTTP/1.1", closes: true}
 	case path == "":
@@ -122,9 +126,10 @@ func checkHeader(header http.Header) error {
 	return nil
 }
 
-// variables are those of a query that mean something here. An empty value is
-// as good as none. What api-version says, if anything, changes nothing: the
-// answer is the same in every version that there was.
+// variables are those of a query that mean something here, by their names in
+// any case. An empty value is as good as none. What api-version says, if
+// anything, changes nothing: the answer is the same in every version that there
+// was.
 type variables struct {
 	resource, client string
 	selector         string // name of another variable that selects an identity
@@ -144,6 +149,7 @@ func parseQuery(query string) (variables, error) {
 			continue
 		}
 		name, value, err := unescape(pair)
+		name = strings.ToLower(name) // a misspelt client_id is not to mean the default
 		switch {
 		case err != nil:
 			return variables{}, refusal{reason: "query", text: "the query is not percent-encoded as it should be"}
@@ -173,7 +179,7 @@ func (v *variables) set(name, value string) {
 		v.resource = value
 	case "client_id":
 		v.client = value
-	case "object_id", "msi_res_id", "mi_res_id":
+	case "object_id", "principal_id", "clientid", "msi_res_id", "mi_res_id":
 		if value != "" {
 			v.selector = name
 		}
@@ -214,10 +220,6 @@ func (h *Handler) choose(v variables) (question, error) {
 // is in the query, too.
 func discardBody(r *http.Request) error {
 	switch {
-	case r.ContentLength < 0:
-		// With a Content-Length beside it, which net/http removes, that may be
-		// an attempt to smuggle a request (RFC 9112 section 6.1).
-		return refusal{reason: "body", text: "a body of unknown length: want none, or one with Content-Length and no Transfer-Encoding", closes: true}
 	case r.ContentLength > maxBody:
 		return refusal{
 			status: http.StatusRequestEntityTooLarge, reason: "body", closes: true,

@@ -189,8 +189,9 @@ func TestCauseAndCure(t *testing.T) {
 	expect(get(metadata.TokenPath+"?resource="+strings.Repeat("x", 4000)), 400, `"error":"invalid_request"`, "a scope of 4009 characters")
 
 	w.project(t, "not a token")
-	expect(get(asked), 503, `"error":"temporarily_unavailable"`, "no usable token", "want a JWT's 3")
-	w.project(t, w.mint(t))
+	expect(get(asked), 400, `"error":"invalid_request"`, "no usable token", "want a JWT's 3")
+	w.project(t, w.mint(t)) // repaired, it works at once
+	expect(get(metadata.TokenPath+"?resource=api://repaired"), 200)
 	w.entra.Disturb(func(int) entra.Fault {
 		return entra.Fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}}
 	})
@@ -199,7 +200,8 @@ func TestCauseAndCure(t *testing.T) {
 		t.Errorf("%d requests to Entra; answer %v", w.entra.Requests(), a)
 	}
 	w.entra.Disturb(nil)
-	expect(get(metadata.TokenPath+"?resource=api://another"), 200)
+	expect(get(metadata.TokenPath+"?resource=api://another"), 429, "throttled by Entra")
+	expect(get(metadata.TokenPath+"?resource=api://another&client_id="+other), 400, "AADSTS700016")
 	if w.entra.Requests() != 1 {
 		t.Errorf("%d requests to Entra; want 1", w.entra.Requests())
 	}
@@ -226,18 +228,28 @@ func TestCanary(t *testing.T) {
 	n := 0
 	fresh := func() string { n++; return fmt.Sprintf("%s?resource=api://%d", metadata.TokenPath, n) }
 	echoes := fmt.Sprintf(`{"error":%[1]q,"error_description":"AADSTS70021: %[1]s","error_codes":[70021],"trace_id":%[1]q,"correlation_id":%[1]q}`, said+assertion)
-	for _, status := range []int{200, 301, 401, 429, 503} {
+	faulty := func(status int, more string) {
 		for _, text := range []string{said + assertion, echoes} {
 			w.entra.Disturb(func(int) entra.Fault {
 				return entra.Fault{Status: status, Body: text, Header: http.Header{"Location": {said}, "Retry-After": {said}, "X": {assertion}}}
 			})
-			ask(get(fresh()))
+			ask(get(fresh() + more))
 		}
 	}
+	for _, status := range []int{200, 301, 401, 503} {
+		faulty(status, "")
+	}
+	faulty(429, "&client_id="+other) // whose requests are not sent from then on
 	w.entra.Disturb(func(int) entra.Fault { return entra.Fault{Cut: true} })
 	ask(get(fresh()))
 	w.entra.Disturb(nil)
 	ask(get(fresh()))
+	for _, secret := range []string{"%3Fsig=" + query, "%23" + query} {
+		granted := len(tokens)
+		if ask(get(fresh() + secret)); len(tokens) == granted {
+			t.Errorf("no access token for a resource with a secret")
+		}
+	}
 	hidden := "Authorization: Bearer " + header + "\r\nCookie: " + header + "\r\nX-Ms-Client-Request-Id: " + header + "\r\n" +
 		"Content-Length: " + fmt.Sprint(len(body)) + "\r\n"
 	for _, more := range []string{
@@ -251,6 +263,7 @@ func TestCanary(t *testing.T) {
 	}
 	ask(get("http://user:"+query+"@127.0.0.1/", hidden) + body)
 	ask(get("/x?"+query, hidden) + body)
+	ask(get("/"+query, hidden) + body)
 	ask("GET " + fresh() + " HTTP/1.1\r\nHost: " + header + "\r\nMetadata: " + header + "\r\n\r\n")
 	ask("GET " + fresh() + " HTTP/1.1\r\n" + headHost + "Metadata: " + header + "\r\nX-Forwarded-For: " + header + "\r\n\r\n")
 	ask("GET " + fresh() + " HTTP/1.1\r\n" + headHost + header + "\r\n\r\n")

@@ -184,6 +184,9 @@ func connection(err error) (string, error) {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
+	if refused, ok := errors.AsType[proxyAnswer](err); ok {
+		return fmt.Sprintf("the HTTP proxy answered %d to CONNECT", int(refused)), refused
+	}
 	if dial, ok := errors.AsType[*net.OpError](err); ok {
 		return dial.Error(), dial
 	}

@@ -3,8 +3,9 @@ package exchange
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -18,16 +19,10 @@ const (
 	// maxEntries bounds what callers can make the cache hold, at some 2 KiB each:
 	// far above the scopes and identities that one pod uses.
 	maxEntries = 256
-)
-
-// How long a failure is the answer to the same request.
-const (
-	// A refusal stays until somebody changes something in Azure, or the token
-	// file, which is noticed at once.
-	holdRejected  = 10 * time.Second
-	holdThrottled = 10 * time.Second // unless Entra says how long
-	// An outage may end at any moment; the exchange before took its time.
-	holdUnavailable = 2 * time.Second
+	// With less than short of life left, callers wait for a refresh, but for no
+	// longer than patience after its begin.
+	shortLife = 5 * time.Minute
+	patience  = 2 * time.Second
 )
 
 // Cache keeps access tokens of a [Source], by tenant, client and scope. It is
@@ -58,6 +53,7 @@ type entry struct {
 // flight is one exchange that any number of callers wait for. Nobody owns it:
 // callers come and go, and it ends by itself.
 type flight struct {
+	began  time.Time
 	cancel context.CancelFunc
 	done   chan struct{} // closed when token and err are set
 	token  AccessToken
@@ -69,9 +65,12 @@ type flight struct {
 //
 // An access token is refreshed in the background by the first request after
 // half of its life, and served until a minute before its end, whatever Entra
-// does meanwhile. Callers that find none wait for one exchange together. A
-// failed exchange is answered again, without another, for some seconds: for as
-// long as Entra said, or for a refusal, while the token file is unchanged.
+// does meanwhile; in its last minutes callers wait a moment for the new one.
+// Callers that find none wait for one exchange together. A failed exchange is
+// answered again, without another, for some seconds: for as long as Entra said,
+// or for a refusal, while the token file is unchanged. Throttling is the answer
+// to all requests of the same tenant and client. A panic of source or
+// assertions is an error of kind [Internal], and logged by its type alone.
 func Cached(source Source, assertions Assertions, log *slog.Logger) *Cache {
 	return &Cache{source: source, assertions: assertions, log: log, entries: make(map[Request]*entry)}
 }
@@ -81,8 +80,8 @@ func Cached(source Source, assertions Assertions, log *slog.Logger) *Cache {
 // context ends first. Errors are *[Error], unless the source's are not.
 func (c *Cache) AccessToken(ctx context.Context, request Request) (AccessToken, error) {
 	came := time.Now()
-	if token, ok := c.held(ctx, request, came); ok {
-		return token, nil
+	if token, newer, ok := c.held(ctx, request, came); ok {
+		return newer.or(ctx, token, came), nil
 	}
 	if err := request.check(); err != nil {
 		return AccessToken{}, err
@@ -103,41 +102,45 @@ func (c *Cache) AccessToken(ctx context.Context, request Request) (AccessToken, 
 }
 
 // held returns the access token that the cache has, and begins to refresh it
-// if that is due.
-func (c *Cache) held(ctx context.Context, request Request, now time.Time) (AccessToken, bool) {
+// if that is due. The flight is not nil if it is worth to wait for.
+func (c *Cache) held(ctx context.Context, request Request, now time.Time) (token AccessToken, newer *flight, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[request]
 	if e == nil || !e.usable(now) {
-		return AccessToken{}, false
+		return AccessToken{}, nil, false
 	}
 	e.used = now
 	if e.flight == nil && !c.closed && !now.Before(e.refreshAt) {
-		c.start(ctx, request, e)
+		if throttled := c.throttled(request, now); throttled.err != nil {
+			e.refreshAt = throttled.until
+		} else {
+			c.start(ctx, request, e)
+		}
 	}
-	return e.token, true
+	// After a failure, Entra may be down for long: then nobody waits.
+	if e.failure.err == nil && !now.Before(e.token.ExpiresAt.Add(-shortLife)) {
+		newer = e.flight
+	}
+	return e.token, newer, true
 }
 
-func (e *entry) usable(now time.Time) bool { return now.Before(e.token.ExpiresAt.Add(-margin)) }
-
-// remembered returns the failure that still is the answer.
-func (c *Cache) remembered(ctx context.Context, request Request, now time.Time) error {
-	c.mu.Lock()
-	var last failure
-	if e := c.entries[request]; e != nil {
-		last = e.failure
+// or waits a moment for the flight, if there is one, and returns its access
+// token, or else the one that there is.
+func (f *flight) or(ctx context.Context, token AccessToken, now time.Time) AccessToken {
+	if f == nil {
+		return token
 	}
-	c.mu.Unlock()
-	if !now.Before(last.until) || last.ofToken && !c.current(ctx, last.fingerprint) {
-		return nil
+	ctx, cancel := context.WithTimeout(ctx, f.began.Add(patience).Sub(now))
+	defer cancel()
+	select {
+	case <-f.done:
+		if f.err == nil {
+			return f.token
+		}
+	case <-ctx.Done():
 	}
-	return last.answer(now)
-}
-
-// current reports whether the token still is the one with the fingerprint.
-func (c *Cache) current(ctx context.Context, fingerprint [sha256.Size]byte) bool {
-	assertion, err := c.assertions.Assertion(ctx)
-	return err == nil && assertion.Fingerprint == fingerprint
+	return token
 }
 
 // join returns the exchange under way, or starts one. What became known after
@@ -198,7 +201,7 @@ func (c *Cache) evict(now time.Time) bool {
 // start begins an exchange, which Close waits for. The caller holds c.mu.
 func (c *Cache) start(ctx context.Context, request Request, e *entry) *flight {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Timeout)
-	f := &flight{cancel: cancel, done: make(chan struct{})}
+	f := &flight{began: time.Now(), cancel: cancel, done: make(chan struct{})}
 	e.flight = f
 	c.running.Go(func() {
 		defer cancel()
@@ -208,11 +211,7 @@ func (c *Cache) start(ctx context.Context, request Request, e *entry) *flight {
 }
 
 func (c *Cache) fly(ctx context.Context, request Request, e *entry, f *flight) {
-	var token AccessToken
-	assertion, err := c.assertions.Assertion(ctx)
-	if err == nil {
-		token, err = c.source.AccessToken(ctx, request)
-	}
+	token, fingerprint, err := c.exchange(ctx, request)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -220,16 +219,33 @@ func (c *Cache) fly(ctx context.Context, request Request, e *entry, f *flight) {
 		e.token, e.failure = token, failure{}
 		e.refreshAt = token.IssuedAt.Add(token.ExpiresAt.Sub(token.IssuedAt) / 2)
 	} else {
-		e.failure = newFailure(err, assertion.Fingerprint, now)
+		e.failure = newFailure(err, fingerprint, now)
 		err = e.failure.err
 		e.refreshAt = later(now.Add(refreshPause), e.failure.until)
 		if e.usable(now) {
 			c.log.Warn("kept the access token, refreshing it did not succeed", "tenant", request.Tenant,
-				"client_id", request.Client, "scope", request.Scope, "expires", e.token.ExpiresAt, "err", err)
+				"client_id", request.Client, "scope", loggable(request.Scope), "expires", e.token.ExpiresAt, "err", err)
 		}
 	}
 	e.flight, f.token, f.err = nil, token, err
 	close(f.done)
+}
+
+// exchange asks the source, also for what the assertion's fingerprint is. What a
+// panic says may be secret, and is not shown.
+func (c *Cache) exchange(ctx context.Context, request Request) (token AccessToken, fingerprint [sha256.Size]byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			kind := fmt.Sprintf("%T", v)
+			c.log.Error("panic in an exchange", "type", kind, "stack", string(debug.Stack()))
+			err = &Error{Kind: Internal, Detail: "panic of type " + kind}
+		}
+	}()
+	assertion, err := c.assertions.Assertion(ctx)
+	if err == nil {
+		token, err = c.source.AccessToken(ctx, request)
+	}
+	return token, assertion.Fingerprint, err
 }
 
 func later(a, b time.Time) time.Time {
@@ -251,46 +267,4 @@ func (c *Cache) Close() {
 	}
 	c.mu.Unlock()
 	c.running.Wait()
-}
-
-// failure is an exchange that did not succeed, and how long that is known.
-type failure struct {
-	err          error
-	since, until time.Time
-	// ofToken says that it is about the token with this fingerprint and no other.
-	ofToken     bool
-	fingerprint [sha256.Size]byte
-}
-
-func newFailure(err error, fingerprint [sha256.Size]byte, now time.Time) failure {
-	f := failure{err: err, since: now, until: now}
-	e, ok := errors.AsType[*Error](err)
-	switch {
-	case !ok:
-		f.until = now.Add(holdUnavailable)
-	case e.Kind == Rejected:
-		f.until, f.ofToken, f.fingerprint = now.Add(holdRejected), true, fingerprint
-	case e.Kind == Throttled:
-		f.hold(e, holdThrottled)
-	case e.Kind == Unavailable:
-		f.hold(e, holdUnavailable)
-	}
-	return f
-}
-
-// hold keeps to Entra's Retry-After, or sets one.
-func (f *failure) hold(e *Error, unsaid time.Duration) {
-	if e.RetryAfter == 0 {
-		e = e.retryAfter(unsaid)
-	}
-	f.err, f.until = e, f.since.Add(e.RetryAfter)
-}
-
-// answer is the error for a caller who comes later: its RetryAfter is what is
-// left.
-func (f failure) answer(now time.Time) error {
-	if e, ok := errors.AsType[*Error](f.err); ok && e.RetryAfter > 0 {
-		return e.retryAfter(f.until.Sub(now))
-	}
-	return f.err
 }

@@ -192,3 +192,58 @@ func TestFailuresDoNotPushOutAccessTokens(t *testing.T) {
 		}
 	})
 }
+
+// TestThrottlingIsOfTheClient has Entra refuse one scope: others of the client
+// are not asked for, not even in the background; those of another client are.
+func TestThrottlingIsOfTheClient(t *testing.T) {
+	cached(t, func(t *testing.T, c *exchange.Cache, s *source, _ string) {
+		expect(t, c, "1")
+		time.Sleep(40 * time.Minute)
+		s.do(fail(&exchange.Error{Kind: exchange.Throttled, RetryAfter: 3 * time.Minute}))
+		_, err := c.AccessToken(t.Context(), scope(1))
+		wantKind(t, err, exchange.Throttled)
+		s.do(issue(time.Hour))
+		time.Sleep(time.Minute)
+		expect(t, c, "1") // due for a refresh
+		_, err = c.AccessToken(t.Context(), scope(2))
+		if e := theError(t, err, exchange.Throttled); e.RetryAfter != 2*time.Minute {
+			t.Errorf("got %+v; want retry after 2m", e)
+		}
+		synctest.Wait()
+		if s.count() != 2 {
+			t.Errorf("%d exchanges; want 2", s.count())
+		}
+		other := wanted()
+		other.Client = tenant
+		if _, err := c.AccessToken(t.Context(), other); err != nil {
+			t.Errorf("another client: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		expect(t, c, "1")
+		synctest.Wait()
+		expect(t, c, "4")
+		if _, err := c.AccessToken(t.Context(), scope(2)); err != nil {
+			t.Errorf("after Retry-After: %v", err)
+		}
+	})
+}
+
+// TestPanicInAnExchange is an error for its callers, and shows not what it says.
+func TestPanicInAnExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := &source{does: func(context.Context, int) (exchange.AccessToken, error) { panic("canary") }}
+		c := exchange.Cached(s, exchange.TokenFile(filepathOf(t)), slog.New(slog.NewTextHandler(&out, nil)))
+		defer c.Close()
+		_, err := c.AccessToken(t.Context(), wanted())
+		if wantKind(t, err, exchange.Internal); err.Error() != "internal error: panic of type string" {
+			t.Errorf("got error %v", err)
+		}
+		if got := out.String(); !strings.Contains(got, "type=string") || !strings.Contains(got, "TestPanicInAnExchange") || strings.Contains(got, "canary") {
+			t.Errorf("logged %s; want type and stack alone", got)
+		}
+		s.do(issue(time.Hour))
+		time.Sleep(2 * time.Second)
+		expect(t, c, "2")
+	})
+}

@@ -353,3 +353,66 @@ func TestClose(t *testing.T) {
 		}
 	})
 }
+
+// TestLastMinutesOfAnAccessToken: callers wait for the refresh then, but not
+// for longer than two seconds of it, and not while Entra is known to be down.
+func TestLastMinutesOfAnAccessToken(t *testing.T) {
+	after := func(wait time.Duration, does func(context.Context, int) (exchange.AccessToken, error)) func(context.Context, int) (exchange.AccessToken, error) {
+		return func(ctx context.Context, call int) (exchange.AccessToken, error) {
+			time.Sleep(wait)
+			return does(ctx, call)
+		}
+	}
+	down := fail(&exchange.Error{Kind: exchange.Unavailable})
+	for _, test := range []struct {
+		name  string
+		age   time.Duration
+		does  func(context.Context, int) (exchange.AccessToken, error)
+		want  string
+		waits time.Duration
+	}{
+		{"before them", 55*time.Minute - 1, after(time.Second, issue(time.Hour)), "1", 0},
+		{"Entra answers", 55 * time.Minute, after(time.Second, issue(time.Hour)), "2", time.Second},
+		{"at the last moment", 59*time.Minute - 1, after(time.Second, issue(time.Hour)), "2", time.Second},
+		{"Entra is slow", 55 * time.Minute, after(5*time.Second, issue(time.Hour)), "1", 2 * time.Second},
+		{"Entra is down", 55 * time.Minute, after(time.Second, down), "1", time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cached(t, func(t *testing.T, c *exchange.Cache, s *source, _ string) {
+				expect(t, c, "1")
+				time.Sleep(test.age)
+				s.do(test.does)
+				began := time.Now()
+				expect(t, c, test.want)
+				if took := time.Since(began); took != test.waits {
+					t.Errorf("the first waited %v; want %v", took, test.waits)
+				}
+				again := time.Now()
+				expect(t, c, test.want)
+				if took := time.Since(again); took != 0 {
+					t.Errorf("the next waited %v", took)
+				}
+				time.Sleep(10 * time.Second)
+			})
+		})
+	}
+}
+
+func TestNobodyWaitsForARefreshWhileEntraIsDown(t *testing.T) {
+	cached(t, func(t *testing.T, c *exchange.Cache, s *source, _ string) {
+		expect(t, c, "1")
+		s.do(func(context.Context, int) (exchange.AccessToken, error) {
+			time.Sleep(20 * time.Second)
+			return exchange.AccessToken{}, &exchange.Error{Kind: exchange.Unavailable}
+		})
+		time.Sleep(53 * time.Minute)
+		for range 50 { // the first fails 20 s later, with more than 5 minutes left
+			began := time.Now()
+			expect(t, c, "1")
+			if took := time.Since(began); took != 0 {
+				t.Fatalf("waited %v", took)
+			}
+			time.Sleep(5 * time.Second)
+		}
+	})
+}

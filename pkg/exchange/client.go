@@ -105,7 +105,7 @@ func (c *Client) AccessToken(ctx context.Context, request Request) (AccessToken,
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	correlation := newGUID()
-	log := c.log.With("tenant", request.Tenant, "client_id", request.Client, "scope", request.Scope, "correlation_id", correlation)
+	log := c.log.With("tenant", request.Tenant, "client_id", request.Client, "scope", loggable(request.Scope), "correlation_id", correlation)
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
 		assertion, err := c.assertions.Assertion(ctx)
@@ -130,7 +130,7 @@ func (c *Client) AccessToken(ctx context.Context, request Request) (AccessToken,
 
 // again decides whether to try once more, and when.
 func (c *Client) again(ctx context.Context, fault *Error, sent Assertion, attempt int) (time.Duration, bool) {
-	if attempt == maxAttempts {
+	if attempt == maxAttempts || ctx.Err() != nil {
 		return 0, false
 	}
 	switch fault.Kind {

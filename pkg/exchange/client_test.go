@@ -1,6 +1,7 @@
 package exchange_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -356,6 +358,70 @@ func TestTokenFileIsReadForEachExchange(t *testing.T) {
 		}
 		if last != want {
 			t.Errorf("sent another token than the %s", name)
+		}
+	}
+}
+
+// TestNobodyTriesAgainForACallerWhoHasGone, and no line says so.
+func TestNobodyTriesAgainForACallerWhoHasGone(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	var out bytes.Buffer
+	c, err := exchange.New(exchange.Config{
+		Authority: "https://login.example/", Assertions: exchange.TokenFile(tokenFile(t)),
+		Transport: transport(func(*http.Request) (reply, error) {
+			leave()
+			return answer(503, ""), nil
+		}),
+		Log: slog.New(slog.NewTextHandler(&out, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.AccessToken(ctx, wanted())
+	if wantKind(t, err, exchange.Unavailable); out.Len() > 0 {
+		t.Errorf("logged %s", out.String())
+	}
+}
+
+// TestQueriesOfResourcesAreNotLogged, which may hold a signature.
+func TestQueriesOfResourcesAreNotLogged(t *testing.T) {
+	for _, resource := range []string{"https://x.example/y?sig=canary", "https://x.example/y#canary"} {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		file := exchange.TokenFile(tokenFile(t))
+		calls := 0
+		c, err := exchange.New(exchange.Config{
+			Authority: "https://login.example/", Assertions: file, Log: log,
+			Transport: transport(func(*http.Request) (reply, error) {
+				if calls++; calls == 1 {
+					return answer(200, strings.Replace(good, "3599", "122", 1)), nil
+				}
+				return answer(400, `{"error":"invalid_scope"}`), nil
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := wanted()
+		request.Scope = exchange.Scope(resource)
+		synctest.Test(t, func(t *testing.T) {
+			cache := exchange.Cached(c, file, log)
+			for range 2 { // the second is a refresh
+				if _, err := cache.AccessToken(t.Context(), request); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(61500 * time.Millisecond)
+			}
+			cache.Close()
+		})
+		got := out.String()
+		for _, want := range []string{"exchanged the token", "kept the access token", "scope=https://x.example/y…"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("the log lacks %q: %s", want, got)
+			}
+		}
+		if strings.Contains(got, "canary") {
+			t.Errorf("logged %s", got)
 		}
 	}
 }

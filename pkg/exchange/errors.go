@@ -15,9 +15,13 @@ type Kind string
 const (
 	// Invalid: the request cannot be sent. The caller is wrong: 400.
 	Invalid Kind = "invalid request"
-	// NoToken: the token file is missing, no token, or its token has expired.
-	// Nothing was sent. It works again as soon as the file is right: 503.
+	// NoToken: the token file is missing, cannot be read, or is no token. Nothing
+	// was sent. It works as soon as somebody has set it right, and not by
+	// waiting: 400.
 	NoToken Kind = "no usable token"
+	// Expired: the token in the file has expired, and was not sent. The kubelet
+	// will replace it: 503.
+	Expired Kind = "expired token"
 	// Rejected: Entra answered with a 4xx that stays until somebody changes
 	// something: 400, which clients do not retry.
 	Rejected Kind = "refused by Entra"
@@ -26,6 +30,8 @@ const (
 	// Unavailable: Entra was not reached, was too slow, answered with a 5xx or
 	// with what is no answer: 503, with RetryAfter.
 	Unavailable Kind = "no answer from Entra"
+	// Internal: a panic under a [Cache]: 503.
+	Internal Kind = "internal error"
 )
 
 // Error implements error.

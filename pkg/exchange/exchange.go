@@ -124,6 +124,15 @@ func short(s string) string {
 	return s[:most] + "…"
 }
 
+// loggable is a scope without query and fragment, in which a caller may have
+// secrets, such as a signature.
+func loggable(scope string) string {
+	if i := strings.IndexAny(scope, "?#"); i >= 0 {
+		return scope[:i] + "…"
+	}
+	return scope
+}
+
 // isGUID reports whether s is 8-4-4-4-12 hexadecimal digits.
 func isGUID(s string) bool {
 	if len(s) != 36 {

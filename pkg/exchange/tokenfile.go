@@ -16,7 +16,7 @@ import (
 
 // Assertions is where the projected token comes from. It must be safe for
 // concurrent use, and return the current token on each call. Errors have kind
-// [NoToken].
+// [NoToken] or [Expired].
 type Assertions interface {
 	Assertion(ctx context.Context) (Assertion, error)
 }
@@ -66,32 +66,41 @@ func (f TokenFile) current(assertion Assertion) error {
 	if age < 0 {
 		return nil
 	}
-	return noToken(nil, "the token in %q expired at %s, %s ago: it was not sent; the kubelet should have replaced it",
-		string(f), assertion.Expiry.UTC().Format(time.RFC3339), age.Truncate(time.Second))
+	return &Error{Kind: Expired, Detail: fmt.Sprintf("the token in %q expired at %s, %s ago: it was not sent; the kubelet should have replaced it",
+		string(f), assertion.Expiry.UTC().Format(time.RFC3339), age.Truncate(time.Second))}
 }
 
 func (f TokenFile) read() (Assertion, error) {
-	// A pipe would block on open; a link is followed.
-	info, err := os.Stat(string(f))
+	content, err := readRegular(string(f), maxToken)
 	if err != nil {
-		return Assertion{}, withoutPath(err)
-	}
-	if !info.Mode().IsRegular() {
-		return Assertion{}, errors.New("it is not a regular file")
-	}
-	file, err := os.Open(string(f))
-	if err != nil {
-		return Assertion{}, withoutPath(err)
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxToken+1))
-	if err != nil {
-		return Assertion{}, withoutPath(err)
-	}
-	if len(content) > maxToken {
-		return Assertion{}, fmt.Errorf("it has more than %d bytes", maxToken)
+		return Assertion{}, err
 	}
 	return parseAssertion(strings.TrimSpace(string(content)))
+}
+
+// readRegular reads a file of at most so many bytes. Its errors do not name it.
+func readRegular(name string, most int64) ([]byte, error) {
+	// A pipe would block on open; a link is followed.
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if int64(len(content)) > most {
+		return nil, fmt.Errorf("it has more than %d bytes", most)
+	}
+	return content, nil
 }
 
 // withoutPath is err without the path, which is quoted elsewhere.

@@ -111,8 +111,8 @@ func TestExpiredTokenIsSaidToBeOne(t *testing.T) {
 		expiry := time.Now().Add(time.Hour)
 		time.Sleep(time.Hour + 12*time.Minute)
 		_, err := exchange.TokenFile(path).Assertion(t.Context())
-		wantKind(t, err, exchange.NoToken)
-		want := `no usable token: the token in "` + path + `" expired at ` + expiry.UTC().Format(time.RFC3339) +
+		wantKind(t, err, exchange.Expired)
+		want := `expired token: the token in "` + path + `" expired at ` + expiry.UTC().Format(time.RFC3339) +
 			`, 12m0s ago: it was not sent; the kubelet should have replaced it`
 		if err.Error() != want {
 			t.Errorf("got error %q; want %q", err, want)

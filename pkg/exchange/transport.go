@@ -2,16 +2,15 @@ package exchange
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 )
@@ -71,6 +70,7 @@ func newTransport(config Config) (http.RoundTripper, error) {
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 			DisableCompression:     true, // access tokens do not compress
+			OnProxyConnectResponse: checkProxy,
 		}
 	}
 	switch {
@@ -89,6 +89,23 @@ func newTransport(config Config) (http.RoundTripper, error) {
 	}
 }
 
+// proxyAnswer is the HTTP status of a proxy that does not open a tunnel.
+type proxyAnswer int
+
+// Error implements error.
+func (p proxyAnswer) Error() string {
+	return fmt.Sprintf("the HTTP proxy answered %d to CONNECT", int(p))
+}
+
+// checkProxy returns a proxyAnswer unless the tunnel is open: the error of
+// http.Transport is the proxy's own text.
+func checkProxy(_ context.Context, _ *url.URL, _ *http.Request, response *http.Response) error {
+	if response.StatusCode != http.StatusOK {
+		return proxyAnswer(response.StatusCode)
+	}
+	return nil
+}
+
 func parseCA(data []byte) (*x509.CertPool, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(data) {
@@ -96,6 +113,9 @@ func parseCA(data []byte) (*x509.CertPool, error) {
 	}
 	return roots, nil
 }
+
+// maxCA holds hundreds of certificates.
+const maxCA = 1 << 20
 
 // reloading trusts the certificates that its file has now. While the file is
 // empty or unreadable, as in the middle of a replacement, it trusts those that
@@ -123,7 +143,7 @@ func (t *reloading) RoundTrip(request *http.Request) (*http.Response, error) {
 func (t *reloading) transport() (*http.Transport, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	data, err := readCA(t.file)
+	data, err := readRegular(t.file, maxCA)
 	if err == nil && t.current != nil && bytes.Equal(data, t.seen) {
 		return t.current, nil
 	}
@@ -144,18 +164,4 @@ func (t *reloading) transport() (*http.Transport, error) {
 		t.log.Warn("kept the old CA", "ca_file", t.file, "err", err)
 	}
 	return t.current, nil
-}
-
-// readCA reads at most 1 MiB, which holds hundreds of certificates.
-func readCA(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, 1<<20))
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	return data, nil
 }

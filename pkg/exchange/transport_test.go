@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,5 +196,49 @@ func TestAConnectionThatDiesWithARequestIsNoFailure(t *testing.T) {
 	}
 	if n := strings.Count(lines.String(), "attempts=1 "); n != 3 {
 		t.Errorf("%d exchanges at the first attempt; want 3:\n%s", n, lines.String())
+	}
+}
+
+// TestAProxyThatRefuses is named, with its status.
+func TestAProxyThatRefuses(t *testing.T) {
+	address := rawServer(t, nil, func(connection net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(connection)); err == nil {
+			fmt.Fprint(connection, "HTTP/1.1 407 canary\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	c := realClient(t, exchange.Endpoint{}, func(c *exchange.Config) {
+		c.Authority = nowhere
+		c.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: address})
+	})
+	_, err := c.AccessToken(t.Context(), wanted())
+	if e := theError(t, err, exchange.Unavailable); e.Detail != "the HTTP proxy answered 407 to CONNECT" {
+		t.Errorf("got error %v", err)
+	}
+}
+
+// TestCAFileThatIsNone: a pipe would block every exchange.
+func TestCAFileThatIsNone(t *testing.T) {
+	s := newTokenServer(t)
+	path := filepath.Join(t.TempDir(), "ca.crt")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := exchange.New(exchange.Config{Authority: s.URL, Endpoint: exchange.Endpoint{URL: s.URL, CAFile: path}})
+	if want := fmt.Sprintf("reading CA file %q of the custom token endpoint: it is not a regular file", path); err == nil || err.Error() != want {
+		t.Fatalf("got error %v; want %s", err, want)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, s.ca)
+	c := realClient(t, exchange.Endpoint{URL: s.URL, CAFile: path})
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AccessToken(t.Context(), wanted()); err != nil {
+		t.Errorf("a pipe in the place of the CA file: %v", err)
 	}
 }

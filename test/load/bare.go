@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// ServeBare serves over HTTPS with net/http and nothing else, on a port of
-// 127.0.0.1 that it logs as "address=". It returns only with an error.
+// ServeBare serves with net/http and nothing else, over HTTPS or, without a
+// certificate file, HTTP, on a port of 127.0.0.1 that it logs as "address=". It
+// returns only with an error.
 func ServeBare(handler http.Handler, certFile, keyFile string) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the process
 	if err != nil {
@@ -23,6 +24,9 @@ func ServeBare(handler http.Handler, certFile, keyFile string) error {
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		Handler:           handler,
+	}
+	if certFile == "" {
+		return server.Serve(listener)
 	}
 	return server.ServeTLS(listener, certFile, keyFile)
 }

@@ -26,17 +26,24 @@ type process struct {
 	stop    func()        // ends it, and waits
 }
 
-// start starts a program in a folder. It writes its log into a file, at the
-// price that it has to pay in production; nobody there waits for its lines
-// either. It ends with the benchmark.
+// start starts a program in a folder.
 func start(b *testing.B, dir, program string, args ...string) *process {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), program, args...)
+	cmd.Dir = dir
+	return launch(b, cmd)
+}
+
+// launch starts a command. It writes its log into a file, at the price that it
+// has to pay in production; nobody there waits for its lines either. It ends
+// with the benchmark.
+func launch(b *testing.B, cmd *exec.Cmd) *process {
 	b.Helper()
 	log, err := os.Create(filepath.Join(b.TempDir(), "log"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	cmd := exec.CommandContext(b.Context(), program, args...)
-	cmd.Dir, cmd.Stderr = dir, log
+	cmd.Stderr = log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p := &process{started: time.Now(), log: log.Name(), done: make(chan struct{})}
