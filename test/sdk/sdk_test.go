@@ -106,7 +106,10 @@ func (s sdkProcess) wantRefusals(t *testing.T, p *pod) {
 		want := []string{refusal.code}
 		if p.proxied {
 			want = append(want, refusal.cure)
-			wantParts(t, "the proxy's log", p.log.String(), want...)
+			eventually(t, "the proxy's log to say "+strings.Join(want, " and "), func() bool { // it is written after the answer
+				log := p.log.String()
+				return !slices.ContainsFunc(want, func(part string) bool { return !strings.Contains(log, part) })
+			})
 		}
 		if s.mute != "" {
 			want = []string{s.mute}

@@ -69,11 +69,15 @@ func New(path string) (*Store, error) {
 // that there never was one, but may be.
 func (s *Store) open() (*os.Root, error) {
 	root, err := os.OpenRoot(s.path)
+	_, here := os.Lstat(s.path)
+	if errors.Is(err, fs.ErrNotExist) && here == nil { // another writer has just made it, or it is a link to nothing
+		root, err = os.OpenRoot(s.path)
+	}
 	if err == nil {
 		s.seen.Store(true)
 		return root, nil
 	}
-	if _, here := os.Lstat(s.path); !errors.Is(here, fs.ErrNotExist) || s.seen.Load() {
+	if !errors.Is(here, fs.ErrNotExist) || s.seen.Load() {
 		return nil, explain(err)
 	}
 	if _, err := os.Stat(filepath.Dir(s.path)); err != nil {

@@ -23,9 +23,12 @@ const promptly = 20 * time.Second
 // reading it and writing the next.
 func counter(t *testing.T, open Open) {
 	const writers, increments = 16, 2
+	stores := make([]oidc.Store, writers)
+	for i := range stores {
+		stores[i] = open(t, nil) // before any writer: it may end the test
+	}
 	var group sync.WaitGroup
-	for range writers {
-		s := open(t, nil)
+	for _, s := range stores {
 		group.Go(func() {
 			for range increments {
 				if err := increment(t.Context(), s); err != nil {
