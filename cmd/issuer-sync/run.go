@@ -143,26 +143,13 @@ func (d *daemon) run(ctx context.Context) error {
 }
 
 func (d *daemon) listen(ctx context.Context) ([]*httpserver.Server, error) {
-	documents := httpserver.Config{Name: "documents", Address: d.config.Serve.Address, Handler: d.handler}
+	linger := d.config.Serve.Linger
+	documents := httpserver.Config{Name: "documents", Address: d.config.Serve.Address, Handler: d.handler, Log: d.log, Linger: linger}
 	if d.certificate != nil {
 		documents.GetCertificate = d.certificate.Get
 	}
-	var servers []*httpserver.Server
-	for _, c := range []httpserver.Config{
-		documents,
-		{Name: "admin", Address: d.config.Admin.Address, Handler: d.admin()},
-	} {
-		if c.Address == "" {
-			continue
-		}
-		c.Log, c.Linger = d.log, d.config.Serve.Linger
-		server, err := httpserver.Listen(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		servers = append(servers, server)
-	}
-	return servers, nil
+	admin := httpserver.Config{Name: "admin", Address: d.config.Admin.Address, Handler: d.admin(), Log: d.log, Linger: linger}
+	return httpserver.ListenAll(ctx, documents, admin)
 }
 
 // admin is what operators and kubelet ask. Ready means that valid documents

@@ -3,16 +3,14 @@ package main
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
+	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
 func TestMain(m *testing.M) {
@@ -39,7 +37,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": program.Exits},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KUBERNETES_PUB", pinned)
 			env.Setenv("KID1", keytest.Key(t, 1).ID)
@@ -52,21 +50,4 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
-}
-
-// exits runs a command that must exit with the given code, which "! exec" does
-// not look at.
-func exits(script *testscript.TestScript, negated bool, args []string) {
-	if negated || len(args) < 2 {
-		script.Fatalf("usage: exits CODE COMMAND [ARG]...")
-	}
-	want, err := strconv.Atoi(args[0])
-	if err != nil {
-		script.Fatalf("exits: %v", err)
-	}
-	err = script.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != want {
-		script.Fatalf("%v; want exit code %d", err, want)
-	}
 }

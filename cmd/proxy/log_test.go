@@ -9,16 +9,18 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
 // newLog returns a log as serving has it, and what was written of it.
-func newLog(t *testing.T) (*slog.Logger, *joined, *output) {
+func newLog(t *testing.T) (*slog.Logger, *joined, *program.Output) {
 	t.Helper()
 	o, err := parse(serveCommand().settings, nil, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
-	written := new(output)
+	written := new(program.Output)
 	lines := join(written)
 	return o.logger(lines), lines, written
 }
@@ -32,12 +34,12 @@ func TestLinesWaitForOthers(t *testing.T) {
 			time.Sleep(joinFor - time.Nanosecond)
 			log.Info("second")
 			synctest.Wait()
-			if text := written.take(); text != "" {
+			if text := written.Take(); text != "" {
 				t.Errorf("%s after the first line there was written:\n%s", joinFor-time.Nanosecond, text)
 			}
 			time.Sleep(time.Nanosecond)
 			synctest.Wait()
-			if text := written.take(); strings.Count(text, "\n") != 2 || strings.Index(text, "msg=first") > strings.Index(text, "msg=second") {
+			if text := written.Take(); strings.Count(text, "\n") != 2 || strings.Index(text, "msg=first") > strings.Index(text, "msg=second") {
 				t.Errorf("%s after the first line there was written:\n%s", joinFor, text)
 			}
 			time.Sleep(time.Hour)
@@ -53,12 +55,12 @@ func TestWarningsDoNotWait(t *testing.T) {
 			for name, log := range map[string]*slog.Logger{"plain": plain, "with attributes": plain.With("a", 1), "with a group": plain.WithGroup("g")} {
 				log.Info("what was before")
 				log.Log(t.Context(), level, "what counts")
-				if text := written.take(); strings.Count(text, "\n") != want {
+				if text := written.Take(); strings.Count(text, "\n") != want {
 					t.Errorf("%s, %s: at once there was written %q; want %d lines", level, name, text, want)
 				}
 				time.Sleep(joinFor)
 				synctest.Wait()
-				written.take()
+				written.Take()
 			}
 		}
 	})

@@ -1,51 +1,25 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
 // process is a proxy that runs.
 type process struct {
 	cmd    *exec.Cmd
 	port   string
-	stderr *output
-}
-
-// output is what a process writes, to be read while it does.
-type output struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// take returns what was written since it was last called.
-func (o *output) take() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	defer o.text.Reset()
-	return o.text.String()
+	stderr *program.Output
 }
 
 // free is an address on 127.0.0.1 that nobody listens on, and that nobody else
@@ -80,7 +54,7 @@ func launch(t *testing.T, environment []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{port: port, stderr: new(output)}
+	p := &process{port: port, stderr: new(program.Output)}
 	p.cmd = exec.CommandContext(t.Context(), "proxy", append(slices.Clone(args), "--proxy-port="+port)...)
 	p.cmd.Env, p.cmd.Stderr = environment, p.stderr
 	if err := p.cmd.Start(); err != nil {

@@ -129,22 +129,11 @@ func (s *service) listen(ctx context.Context) ([]*httpserver.Server, error) {
 	health, metrics := http.NewServeMux(), http.NewServeMux()
 	httpserver.Health(health, s.ready)
 	metrics.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
-	var servers []*httpserver.Server
-	for _, c := range []httpserver.Config{
-		{Name: "health", Address: s.config.Health.Address, Handler: health},
-		{Name: "metrics", Address: s.config.Metrics.Address, Handler: metrics},
-	} {
-		if c.Address == "" {
-			continue
-		}
-		c.Log, c.Linger = s.log, s.config.Serve.Linger
-		server, err := httpserver.Listen(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		servers = append(servers, server)
-	}
-	return servers, nil
+	linger := s.config.Serve.Linger
+	return httpserver.ListenAll(ctx,
+		httpserver.Config{Name: "health", Address: s.config.Health.Address, Handler: health, Log: s.log, Linger: linger},
+		httpserver.Config{Name: "metrics", Address: s.config.Metrics.Address, Handler: metrics, Log: s.log, Linger: linger},
+	)
 }
 
 // idleTimeout is longer than the 90 s after which API servers close an idle

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -25,7 +22,7 @@ func TestScripts(t *testing.T) {
 	made, built := certificateFor(t, time.Hour, "x.test"), program.Build(t, "cmd/webhook")
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": program.Exits},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Dir(built)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("TENANT", "11111111-2222-3333-4444-555555555555")
@@ -33,23 +30,6 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "ca.crt"), made.CA, 0o600)
 		},
 	})
-}
-
-// exits runs a command that must exit with the given code, which "! exec" does
-// not look at.
-func exits(script *testscript.TestScript, negated bool, args []string) {
-	if negated || len(args) < 2 {
-		script.Fatalf("usage: exits CODE COMMAND [ARG]...")
-	}
-	want, err := strconv.Atoi(args[0])
-	if err != nil {
-		script.Fatalf("exits: %v", err)
-	}
-	err = script.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != want {
-		script.Fatalf("%v; want exit code %d", err, want)
-	}
 }
 
 // certificateFor makes one that is valid until then, which may be over.

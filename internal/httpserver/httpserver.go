@@ -74,6 +74,26 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	return newServer(config, listener), nil
 }
 
+// ListenAll is Listen for each config that has an address. If one cannot be
+// opened, none stays open.
+func ListenAll(ctx context.Context, configs ...Config) ([]*Server, error) {
+	var servers []*Server
+	for _, config := range configs {
+		if config.Address == "" {
+			continue
+		}
+		server, err := Listen(ctx, config)
+		if err != nil {
+			for _, open := range servers {
+				err = errors.Join(err, open.Close())
+			}
+			return nil, err
+		}
+		servers = append(servers, server)
+	}
+	return servers, nil
+}
+
 func newServer(config Config, listener net.Listener) *Server {
 	server := &http.Server{
 		ReadHeaderTimeout: readHeaderTimeout,

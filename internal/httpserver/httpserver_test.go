@@ -190,6 +190,24 @@ func TestCloseFreesTheAddress(t *testing.T) {
 	}
 }
 
+func TestListenAll(t *testing.T) {
+	free := httptest.NewServer(nil)
+	address := free.Listener.Addr().String()
+	free.Close()
+	log := slog.New(slog.DiscardHandler)
+	one, none := httpserver.Config{Name: "one", Address: address, Log: log}, httpserver.Config{Name: "none", Log: log}
+	if _, err := httpserver.ListenAll(t.Context(), one, none, httpserver.Config{Name: "other", Address: address, Log: log}); err == nil {
+		t.Error("listened twice on one address")
+	}
+	servers, err := httpserver.ListenAll(t.Context(), one, none) // not if the first is open still
+	if err != nil || len(servers) != 1 || servers[0].Address() != address {
+		t.Fatalf("%d servers, %v; want one on %s", len(servers), err, address)
+	}
+	if err := servers[0].Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOversizedHeader(t *testing.T) {
 	address, _ := start(t, httpserver.Config{Handler: http.NotFoundHandler()})
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,12 +38,12 @@ func run(t *testing.T, dir string, args ...string) (stdout, stderr string, code 
 // daemon is a running "issuer-sync run".
 type daemon struct {
 	cmd *exec.Cmd
-	log *logBuffer
+	log *program.Output
 }
 
 func start(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: exec.CommandContext(t.Context(), program.Build(t, "cmd/issuer-sync"), append([]string{"run"}, args...)...), log: &logBuffer{}}
+	d := &daemon{cmd: exec.CommandContext(t.Context(), program.Build(t, "cmd/issuer-sync"), append([]string{"run"}, args...)...), log: &program.Output{}}
 	d.cmd.Dir = dir
 	d.cmd.Stderr = d.log
 	if err := d.cmd.Start(); err != nil {
@@ -80,23 +79,6 @@ func (d *daemon) stop(t *testing.T) int {
 	}
 	d.cmd.Wait() //nolint:errcheck // the code tells
 	return d.cmd.ProcessState.ExitCode()
-}
-
-type logBuffer struct {
-	mu     sync.Mutex // guards buffer
-	buffer bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.String()
 }
 
 // eventually waits for another process to bring something about.

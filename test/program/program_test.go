@@ -73,3 +73,15 @@ func TestAsAProcess(t *testing.T) {
 		})
 	}
 }
+
+func TestOutput(t *testing.T) {
+	var output program.Output
+	for _, text := range []string{"one ", "two"} {
+		if n, err := output.Write([]byte(text)); n != len(text) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got := output.String() + "|" + output.Take() + "|" + output.String(); got != "one two|one two|" {
+		t.Errorf("got %s", got)
+	}
+}

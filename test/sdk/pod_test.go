@@ -3,7 +3,6 @@
 package sdk_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,26 +38,7 @@ type pod struct {
 	app   corev1.Container
 
 	proxied bool
-	log     output // of the proxy
-}
-
-// output is what a process writes, to be read while it does.
-type output struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	log     program.Output // of the proxy
 }
 
 // caFile is where Debian's images, and others, have the CAs to trust.

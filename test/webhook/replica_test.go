@@ -1,7 +1,6 @@
 package webhook_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -21,7 +20,7 @@ import (
 type replica struct {
 	cmd     *exec.Cmd
 	service *service
-	log     logBuffer
+	log     program.Output
 	done    chan struct{} // closed when the process has ended
 
 	address         string        // of the webhook
@@ -67,7 +66,7 @@ func (i *installation) run(t *testing.T, p process) *replica {
 		_ = r.cmd.Process.Kill() // it may have ended
 		watching.Wait()
 		if t.Failed() {
-			t.Logf("log of the replica at %s:\n%s", r.address, r.log.tail())
+			t.Logf("log of the replica at %s:\n%s", r.address, tail(r.log.String()))
 		}
 	})
 	r.address = r.listens(t, "webhook")
@@ -208,28 +207,10 @@ func (r *replica) served() *x509.Certificate {
 	return connection.ConnectionState().PeerCertificates[0]
 }
 
-type logBuffer struct {
-	mu     sync.Mutex // guards buffer
-	buffer bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.String()
-}
-
 // tail is the end of the log, and what is worse than usual before that: there is
 // a line for each pod.
-func (l *logBuffer) tail() string {
+func tail(log string) string {
 	const most = 6 << 10
-	log := l.String()
 	end := max(0, len(log)-most)
 	var worse strings.Builder
 	for line := range strings.Lines(log[:end]) {
