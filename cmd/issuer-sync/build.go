@@ -203,7 +203,7 @@ func readCAs(file string) (*x509.CertPool, error) {
 
 // clientTrusting returns an HTTP client that trusts these CAs alone.
 func clientTrusting(roots *x509.CertPool) *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one, by its documentation
+	transport := http.DefaultTransport.(*http.Transport).Clone() // it is one, by its documentation
 	transport.TLSClientConfig.RootCAs = roots
 	return &http.Client{Transport: transport}
 }

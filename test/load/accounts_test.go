@@ -86,7 +86,7 @@ func (c *cluster) startup(b *testing.B) startup {
 	process := c.start(b)
 	defer process.stop()
 	target := load.Target{Address: process.address(b), Path: reviewPath, Body: benchReview(b)}
-	//nolint:gosec // there is no certificate yet: it is checked afterwards
+	// There is no certificate yet: it is checked afterwards.
 	untrusting := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	var s startup
 	var connection *tls.ConnectionState

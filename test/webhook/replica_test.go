@@ -198,7 +198,7 @@ func (i *installation) killAll(t *testing.T) {
 
 // served is the certificate that new connections get; nil if there is none.
 func (r *replica) served() *x509.Certificate {
-	//nolint:gosec // what is served is looked at, not trusted
+	// What is served is looked at, not trusted.
 	connection, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true}) //nolint:noctx // loopback
 	if err != nil {
 		return nil
