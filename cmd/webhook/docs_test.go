@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"go/ast"
+	"go/types"
 	"os"
 	"regexp"
 	"slices"
@@ -19,18 +21,19 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/command"
 	"github.com/issuer-sync/issuer-sync/internal/settings"
 	"github.com/issuer-sync/issuer-sync/pkg/mutate"
+	"github.com/issuer-sync/issuer-sync/test/docs"
 )
 
 // Where the page and what it tells of are.
 const (
 	docsPage      = "../../docs/webhook.md"
-	mutateFolder  = "../../pkg/mutate"
-	mutateGoldens = mutateFolder + "/testdata/*.txtar"
+	mutateSources = "../../pkg/mutate/*.go"
+	mutateGoldens = "../../pkg/mutate/testdata/*.txtar"
 )
 
-// logFolders hold what logs while the webhook serves.
-func logFolders() []string {
-	return []string{".", "../../internal/admission", "../../internal/accounts", "../../internal/servingcert", "../../internal/httpserver"}
+// logSources hold what logs while the webhook serves.
+func logSources() []string {
+	return []string{"*.go", "../../internal/admission/*.go", "../../internal/accounts/*.go", "../../internal/servingcert/*.go", "../../internal/httpserver/*.go"}
 }
 
 // The page has every setting, with its names and its default.
@@ -44,8 +47,8 @@ func TestDocsHaveEverySetting(t *testing.T) {
 		}
 		add(&want, s.Key, flag, s.Env, defaultText(s))
 	}
-	section := docsSection(t, "## Settings")
-	for _, row := range docsRows(section, 5) {
+	section := docs.Section(t, docs.Page(t, docsPage), "## Settings")
+	for _, row := range docs.Rows(t, section, 5) {
 		for i := range row {
 			row[i] = strings.Trim(row[i], "`")
 		}
@@ -86,7 +89,7 @@ func TestDocsNameFlagsThatExist(t *testing.T) {
 		c.InitDefaultHelpFlag()
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
 	}
-	page := docs(t)
+	page := docs.Page(t, docsPage)
 	quoted := regexp.MustCompile("`--([a-z-]+)").FindAllStringSubmatch(page, -1)
 	for _, line := range regexp.MustCompile(`(?m)^.*\bwebhook mutate .*$`).FindAllString(page, -1) {
 		quoted = append(quoted, regexp.MustCompile(` --([a-z-]+)`).FindAllStringSubmatch(line, -1)...)
@@ -101,7 +104,7 @@ func TestDocsNameFlagsThatExist(t *testing.T) {
 // The page has every label, annotation, variable and path, and every reason and
 // outcome.
 func TestDocsHaveEveryName(t *testing.T) {
-	page := docs(t)
+	page := docs.Page(t, docsPage)
 	var annotations []string // and the label
 	for name, value := range mutateConstants(t) {
 		if strings.HasPrefix(name, "Annotation") || name == "Label" {
@@ -124,7 +127,7 @@ func TestDocsHaveEveryName(t *testing.T) {
 	annotations = append(annotations, "`"+mutate.Label+"-SUFFIX`") // of the custom token endpoint
 	slices.Sort(annotations)
 	var documented []string
-	for _, row := range docsRows(docsSection(t, "## Labels and annotations"), 3) {
+	for _, row := range docs.Rows(t, docs.Section(t, docs.Page(t, docsPage), "## Labels and annotations"), 3) {
 		documented = append(documented, row[0])
 	}
 	slices.Sort(documented)
@@ -139,55 +142,59 @@ func TestDocsHaveEveryRefusal(t *testing.T) {
 	goldens := goldenLines(t, "refusal.txt")
 	goldens["too_large: "+tooLarge(t)] = true
 	var refusals []string
-	for _, row := range docsRows(docsSection(t, "## Refusals"), 2) {
+	for _, row := range docs.Rows(t, docs.Section(t, docs.Page(t, docsPage), "## Refusals"), 2) {
 		text := strings.Trim(row[0], "`") + ": " + strings.Trim(row[1], "`")
+		if row[0] == "`no_service_account`" {
+			continue // of internal/admission, whose tests hold the text
+		}
 		refusals = append(refusals, text)
-		// Of internal/admission, whose tests hold the text.
-		if row[0] != "`no_service_account`" && !goldens[text] {
+		if !goldens[text] {
 			t.Errorf("the page has a refusal that no golden file has:\n%s", text)
 		}
 	}
 	reasons := mutateConstants(t)
-	var patterns []string
-	for _, call := range (calls{"refuse": 1}).in(t, mutateFolder) {
-		patterns = append(patterns, reasons[call.first]+": "+call.text)
-	}
-	matchAll(t, patterns, refusals)
+	var formats []string
+	docs.Inspect(t, func(n ast.Node) {
+		if call, ok := n.(*ast.CallExpr); ok && types.ExprString(call.Fun) == "refuse" {
+			formats = append(formats, reasons[types.ExprString(call.Args[0])]+": "+docs.Format(call.Args[1]))
+		}
+	}, mutateSources)
+	docs.MatchAll(t, whole(formats), refusals)
 }
 
 // The page has an example of every warning, of every mistake in the settings,
 // and every line of the log; and no others.
 func TestDocsHaveEveryMessage(t *testing.T) {
-	warnings := docsItems(docsSection(t, "## Warnings"))
-	offline := calls{"fmt.Sprintf": 0}.in(t, ".")
-	offline = slices.DeleteFunc(offline, func(c textCall) bool { return !strings.Contains(c.text, "manifest") })
-	matchAll(t, texts(append(calls{"warn": 0}.in(t, mutateFolder), offline...)), warnings)
+	warnings := docsItems(docs.Section(t, docs.Page(t, docsPage), "## Warnings"))
+	offline := docs.Calls{"fmt.Sprintf": 0}.In(t, "*.go")
+	offline = slices.DeleteFunc(offline, func(format string) bool { return !strings.Contains(format, "manifest") })
+	docs.MatchAll(t, whole(docs.Calls{"warn": 0}.In(t, mutateSources), offline), warnings)
 
-	mistakes := docsItems(docsSection(t, "### What stops it at start"))
-	for _, format := range texts(append(calls{"faults.add": 0}.in(t, mutateFolder), calls{"check.Fault": 1}.in(t, ".")...)) {
+	mistakes := docsItems(docs.Section(t, docs.Page(t, docsPage), "### What stops it at start"))
+	for _, format := range slices.Concat(docs.Calls{"faults.add": 0}.In(t, mutateSources), docs.Calls{"check.Fault": 1}.In(t, "*.go")) {
 		// The clouds have both.
-		if slices.Contains([]string{"%v", "authority host %q: want an https URL without query", "audience is empty"}, format) {
+		if slices.Contains([]string{"authority host %q: want an https URL without query", "audience is empty"}, format) {
 			continue
 		}
-		if !slices.ContainsFunc(mistakes, pattern(format).MatchString) {
+		if !slices.ContainsFunc(mistakes, regexp.MustCompile("^"+docs.Pattern(format)+"$").MatchString) {
 			t.Errorf("the page has no example of the mistake %q", format)
 		}
 	}
 
 	var logged []string
-	for _, row := range docsRows(docsSection(t, "## Health, metrics, log"), 3) {
+	for _, row := range docs.Rows(t, docs.Section(t, docs.Page(t, docsPage), "## Health, metrics, log"), 3) {
 		if strings.HasPrefix(row[1], "info") || strings.HasPrefix(row[1], "warn") {
 			logged = append(logged, docsQuoted(row[0])...)
 		}
 	}
-	matchAll(t, texts(calls{"Info": 0, "Warn": 0, "LogAttrs": 2}.in(t, logFolders()...)), logged)
+	docs.MatchAll(t, whole(docs.Calls{"Info": 0, "Warn": 0, "LogAttrs": 2}.In(t, logSources()...)), logged)
 }
 
 // The page has all answers that are no decision.
 func TestDocsHaveEveryAnswer(t *testing.T) {
-	section := docsSection(t, "## Refusals")
-	for _, format := range texts(calls{"fmt.Errorf": 0, "errors.New": 0}.in(t, "../../internal/admission")) {
-		if anywhere := strings.Trim(pattern(format).String(), "^$"); !regexp.MustCompile(anywhere).MatchString(section) {
+	section := docs.Section(t, docs.Page(t, docsPage), "## Refusals")
+	for _, format := range (docs.Calls{"fmt.Errorf": 0, "errors.New": 0}).In(t, "../../internal/admission/*.go") {
+		if !regexp.MustCompile(docs.Pattern(format)).MatchString(section) {
 			t.Errorf("the page has no example of %q", format)
 		}
 	}
@@ -197,7 +204,7 @@ func TestDocsHaveEveryAnswer(t *testing.T) {
 func TestDocsHaveEveryMetric(t *testing.T) {
 	want := metricNames(t)
 	var got []string
-	for _, row := range docsRows(docsSection(t, "## Health, metrics, log"), 4) {
+	for _, row := range docs.Rows(t, docs.Section(t, docs.Page(t, docsPage), "## Health, metrics, log"), 4) {
 		got = append(got, strings.Trim(row[0], "`"))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -207,11 +214,8 @@ func TestDocsHaveEveryMetric(t *testing.T) {
 
 // The example rules name metrics that exist.
 func TestRulesNameMetricsThatExist(t *testing.T) {
-	rules, err := os.ReadFile("../../deploy/prometheus/rules.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	used, known := regexp.MustCompile(`azwi_\w+`).FindAllString(string(rules), -1), metricNames(t)
+	rules := docs.Page(t, "../../deploy/prometheus/rules.yaml")
+	used, known := regexp.MustCompile(`azwi_\w+`).FindAllString(rules, -1), metricNames(t)
 	for _, name := range used {
 		if !slices.Contains(known, name) {
 			t.Errorf("the rules use %s, which does not exist", name)
