@@ -1,22 +1,12 @@
 package main
 
 import (
-	"context"
-	"crypto/x509"
-	"log/slog"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/issuer-sync/issuer-sync/internal/entra"
-	"github.com/issuer-sync/issuer-sync/internal/keytest"
-	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+	testcloud "github.com/issuer-sync/issuer-sync/test/cloud"
 )
 
 const (
@@ -37,13 +27,13 @@ type cloud struct {
 
 func newCloud(t *testing.T) cloud {
 	t.Helper()
-	issuer, roots := newIssuer(t)
-	standIn := newStandIn(t, entra.Config{
-		Roots: roots, Key: keytest.RSA(t, 9), Log: slog.New(slog.DiscardHandler),
-		Apps: []entra.App{{Tenant: tenant, Client: client, Credentials: []entra.Credential{{Issuer: issuer, Subject: subject, Audience: audience}}}},
+	issuer := testcloud.NewIssuer(t)
+	credential := entra.Credential{Issuer: issuer.URL, Subject: subject, Audience: audience}
+	standIn := testcloud.Entra(t, entra.Config{
+		Apps: []entra.App{{Tenant: tenant, Client: client, Credentials: []entra.Credential{credential}}}, Roots: issuer.Roots(),
 	})
 	c := cloud{
-		entra: standIn, token: mint(t, issuer),
+		entra: standIn, token: testcloud.Token(t, 1, testcloud.Claims(credential)),
 		tokenFile: filepath.Join(t.TempDir(), "azure-identity-token"), caFile: filepath.Join(t.TempDir(), "ca.crt"),
 	}
 	for file, content := range map[string]string{c.tokenFile: c.token, c.caFile: string(standIn.CA())} {
@@ -61,70 +51,4 @@ func (c cloud) environment(more ...string) []string {
 		"AZURE_FEDERATED_TOKEN_FILE=" + c.tokenFile, "AZURE_AUTHORITY_HOST=" + c.entra.URL() + "/",
 		"SSL_CERT_FILE=" + c.caFile, "SSL_CERT_DIR=/nonexistent",
 	}, more...)
-}
-
-// newIssuer publishes the first test key.
-func newIssuer(t *testing.T) (string, *x509.CertPool) {
-	t.Helper()
-	server := httptest.NewUnstartedServer(nil)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	issuer, err := oidc.ParseIssuer(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler, err := oidc.NewHandler(issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	documents, err := oidc.Render(issuer, keytest.Set(t, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler.Set(documents)
-	server.Config.Handler = handler
-	roots := x509.NewCertPool()
-	roots.AddCert(server.Certificate())
-	return issuer.String(), roots
-}
-
-// newStandIn serves a stand-in until the test ends.
-func newStandIn(t *testing.T, config entra.Config) *entra.Server {
-	t.Helper()
-	server, err := entra.Listen(t.Context(), entra.ListenConfig{Address: "127.0.0.1:0"}, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := server.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
-	return server
-}
-
-// mint signs what kube-apiserver signs.
-func mint(t *testing.T, issuer string) string {
-	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: keytest.RSA(t, 1), KeyID: keytest.Key(t, 1).ID},
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	token, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Issuer: issuer, Subject: subject, Audience: jwt.Audience{audience},
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
-	}).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
 }

@@ -2,28 +2,24 @@ package entra_test
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/x509"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/issuer-sync/issuer-sync/internal/entra"
-	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/pkg/keys"
 	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+	"github.com/issuer-sync/issuer-sync/test/cloud"
 )
 
 const (
@@ -37,68 +33,46 @@ const (
 
 // cluster is an issuer that publishes over real TLS, and its keys.
 type cluster struct {
-	server  *httptest.Server
+	server  *cloud.Issuer
 	issuer  oidc.Issuer
-	handler *oidc.Handler
 	fetched atomic.Int64
-	// instead answers instead of the handler if it returns true.
+	// instead answers instead of the issuer if it returns true.
 	instead atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 }
 
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := new(cluster)
-	c.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.fetched.Add(1)
-		if instead := c.instead.Load(); instead == nil || !(*instead)(w, r) {
-			c.handler.ServeHTTP(w, r)
-		}
-	}))
-	c.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
-	c.server.StartTLS()
-	t.Cleanup(c.server.Close)
-	var err error
-	if c.issuer, err = oidc.ParseIssuer(c.server.URL); err != nil {
-		t.Fatal(err)
-	}
-	if c.handler, err = oidc.NewHandler(c.issuer); err != nil {
-		t.Fatal(err)
-	}
-	c.publish(t, 1)
+	c.server = cloud.NewIssuer(t, func(documents http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c.fetched.Add(1)
+			if instead := c.instead.Load(); instead == nil || !(*instead)(w, r) {
+				documents.ServeHTTP(w, r)
+			}
+		})
+	})
+	c.issuer = c.server.ID
 	return c
 }
 
 // publish publishes the test keys with these numbers.
 func (c *cluster) publish(t testing.TB, numbers ...int) {
 	t.Helper()
-	documents, err := oidc.Render(c.issuer, keytest.Set(t, numbers...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.handler.Set(documents)
+	c.server.Publish(t, numbers...)
 }
 
-func (c *cluster) roots() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(c.server.Certificate())
-	return pool
+func (c *cluster) roots() *x509.CertPool { return c.server.Roots() }
+
+func (c *cluster) credential() entra.Credential {
+	return entra.Credential{Issuer: c.issuer.String(), Subject: pod, Audience: audience}
 }
 
 func (c *cluster) app() entra.App {
-	return entra.App{
-		Tenant: tenant, Client: client, Object: object,
-		Credentials: []entra.Credential{{Issuer: c.issuer.String(), Subject: pod, Audience: audience}},
-	}
+	return entra.App{Tenant: tenant, Client: client, Object: object, Credentials: []entra.Credential{c.credential()}}
 }
 
 // claims are those of a good token.
-func (c *cluster) claims() jwt.Claims {
-	now := time.Now()
-	return jwt.Claims{
-		Issuer: c.issuer.String(), Subject: pod, Audience: jwt.Audience{audience},
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
-	}
-}
+func (c *cluster) claims() jwt.Claims { return cloud.Claims(c.credential()) }
 
 // mint signs what kube-apiserver signs, with the n-th test key.
 func (c *cluster) mint(t testing.TB, n int, change ...func(*jwt.Claims)) string {
@@ -107,45 +81,18 @@ func (c *cluster) mint(t testing.TB, n int, change ...func(*jwt.Claims)) string 
 	for _, f := range change {
 		f(&claims)
 	}
-	return sign(t, keytest.RSA(t, n), jose.RS256, keytest.Key(t, n).ID, claims)
+	return cloud.Token(t, n, claims)
 }
 
-func sign(t testing.TB, private crypto.PrivateKey, algorithm jose.SignatureAlgorithm, keyID string, claims any) string {
+func sign(t testing.TB, private crypto.PrivateKey, algorithm jose.SignatureAlgorithm, keyID string, claims jwt.Claims) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: private, KeyID: keyID}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := jwt.Signed(signer).Claims(claims).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
+	return cloud.Sign(t, jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: private, KeyID: keyID}}, claims)
 }
 
 // run serves a stand-in on loopback until the test ends.
 func run(t testing.TB, config entra.Config) *entra.Server {
 	t.Helper()
-	config.Key = keytest.RSA(t, 9)
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
-	}
-	server, err := entra.Listen(t.Context(), entra.ListenConfig{Address: "127.0.0.1:0"}, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := server.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
-	return server
+	return cloud.Entra(t, config)
 }
 
 // trusting is a client for a stand-in.

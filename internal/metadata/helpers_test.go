@@ -26,6 +26,7 @@ import (
 	"github.com/issuer-sync/issuer-sync/internal/httpserver"
 	"github.com/issuer-sync/issuer-sync/internal/metadata"
 	"github.com/issuer-sync/issuer-sync/pkg/exchange"
+	"github.com/issuer-sync/issuer-sync/test/cloud"
 )
 
 const (
@@ -105,17 +106,7 @@ func listen(t testing.TB, handler http.Handler, log *slog.Logger) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := server.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
+	cloud.Run(t, server.Run)
 	return server.Address()
 }
 

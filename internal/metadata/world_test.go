@@ -1,12 +1,9 @@
 package metadata_test
 
 import (
-	"context"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,20 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
 	"github.com/issuer-sync/issuer-sync/internal/entra"
-	"github.com/issuer-sync/issuer-sync/internal/keytest"
 	"github.com/issuer-sync/issuer-sync/internal/metadata"
 	"github.com/issuer-sync/issuer-sync/pkg/exchange"
-	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+	"github.com/issuer-sync/issuer-sync/test/cloud"
 )
 
 // world is a cluster's issuer, the stand-in for Entra, and the endpoint over
 // the real exchange: everything but the endpoint over TLS.
 type world struct {
-	issuer  string
+	pod     entra.Credential // what the pod's tokens say
 	entra   *entra.Server
 	file    string
 	log     *buffer // of everything, at the lowest level
@@ -38,63 +31,16 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{file: filepath.Join(t.TempDir(), "token"), log: new(buffer)}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug - 10, AddSource: true}))
-	roots := w.publish(t)
-	w.runEntra(t, roots)
+	issuer := cloud.NewIssuer(t)
+	w.pod = entra.Credential{Issuer: issuer.URL, Subject: "system:serviceaccount:default:demo", Audience: "api://AzureADTokenExchange"}
+	w.entra = cloud.Entra(t, entra.Config{
+		Apps: []entra.App{{Tenant: tenant, Client: client, Credentials: []entra.Credential{w.pod}}}, Roots: issuer.Roots(),
+	})
 	w.project(t, w.mint(t))
 	cache := w.cache(t, log)
 	handler := newHandler(t, cache, func(c *metadata.Config) { c.Log = log })
 	w.address = listen(t, handler, log)
 	return w
-}
-
-// publish serves the documents of an issuer.
-func (w *world) publish(t testing.TB) *x509.CertPool {
-	t.Helper()
-	var documents http.Handler
-	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { documents.ServeHTTP(rw, r) }))
-	t.Cleanup(server.Close)
-	issuer, err := oidc.ParseIssuer(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler, err := oidc.NewHandler(issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rendered, err := oidc.Render(issuer, keytest.Set(t, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler.Set(rendered)
-	w.issuer, documents = server.URL, handler
-	roots := x509.NewCertPool()
-	roots.AddCert(server.Certificate())
-	return roots
-}
-
-func (w *world) runEntra(t testing.TB, roots *x509.CertPool) {
-	t.Helper()
-	var err error
-	w.entra, err = entra.Listen(t.Context(), entra.ListenConfig{Address: "127.0.0.1:0"}, entra.Config{
-		Roots: roots, Key: keytest.RSA(t, 9), Log: quiet(),
-		Apps: []entra.App{{Tenant: tenant, Client: client, Credentials: []entra.Credential{
-			{Issuer: w.issuer, Subject: "system:serviceaccount:default:demo", Audience: "api://AzureADTokenExchange"},
-		}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := w.entra.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
 }
 
 func (w *world) cache(t testing.TB, log *slog.Logger) *exchange.Cache {
@@ -115,21 +61,7 @@ func (w *world) cache(t testing.TB, log *slog.Logger) *exchange.Cache {
 // mint signs a token of the pod.
 func (w *world) mint(t testing.TB) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: keytest.RSA(t, 1), KeyID: keytest.Key(t, 1).ID},
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	token, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Issuer: w.issuer, Subject: "system:serviceaccount:default:demo", Audience: jwt.Audience{"api://AzureADTokenExchange"},
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
-	}).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
+	return cloud.Token(t, 1, cloud.Claims(w.pod))
 }
 
 // project writes the token file.

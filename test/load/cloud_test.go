@@ -1,23 +1,13 @@
 package load_test
 
 import (
-	"context"
-	"crypto/x509"
-	"log/slog"
 	"net"
-	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/issuer-sync/issuer-sync/internal/entra"
-	"github.com/issuer-sync/issuer-sync/internal/keytest"
-	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+	testcloud "github.com/issuer-sync/issuer-sync/test/cloud"
 	"github.com/issuer-sync/issuer-sync/test/load"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
@@ -33,74 +23,15 @@ type cloud struct {
 
 func newCloud(b *testing.B) cloud {
 	b.Helper()
-	issuer := httptest.NewUnstartedServer(nil)
-	issuer.StartTLS()
-	b.Cleanup(issuer.Close)
-	issuer.Config.Handler = documents(b, issuer.URL)
-	trusted := x509.NewCertPool()
-	trusted.AddCert(issuer.Certificate())
+	issuer := testcloud.NewIssuer(b)
 	credential := entra.Credential{Issuer: issuer.URL, Subject: "system:serviceaccount:shop:app", Audience: "api://AzureADTokenExchange"}
-	standIn, err := entra.Listen(b.Context(), entra.ListenConfig{Address: "127.0.0.1:0"}, entra.Config{
-		Apps:  []entra.App{{Tenant: tenantID, Client: clientID, Credentials: []entra.Credential{credential}}},
-		Roots: trusted, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(b.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := standIn.Run(ctx); err != nil {
-			b.Error(err)
-		}
-	})
-	b.Cleanup(func() {
-		stop()
-		running.Wait()
+	standIn := testcloud.Entra(b, entra.Config{
+		Apps: []entra.App{{Tenant: tenantID, Client: clientID, Credentials: []entra.Credential{credential}}}, Roots: issuer.Roots(),
 	})
 	c := cloud{standIn, b.TempDir()}
-	write(b, c.dir, "token", []byte(assertion(b, credential)))
+	write(b, c.dir, "token", []byte(testcloud.Token(b, 1, testcloud.Claims(credential))))
 	write(b, c.dir, "ca.crt", standIn.CA())
 	return c
-}
-
-// documents publishes the first test key.
-func documents(b *testing.B, url string) *oidc.Handler {
-	b.Helper()
-	issuer, err := oidc.ParseIssuer(url)
-	if err != nil {
-		b.Fatal(err)
-	}
-	handler, err := oidc.NewHandler(issuer)
-	if err != nil {
-		b.Fatal(err)
-	}
-	rendered, err := oidc.Render(issuer, keytest.Set(b, 1))
-	if err != nil {
-		b.Fatal(err)
-	}
-	handler.Set(rendered)
-	return handler
-}
-
-// assertion is a token as kube-apiserver signs it for a pod.
-func assertion(b *testing.B, of entra.Credential) string {
-	b.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: keytest.RSA(b, 1), KeyID: keytest.Key(b, 1).ID},
-	}, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	now := time.Now()
-	token, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Issuer: of.Issuer, Subject: of.Subject, Audience: jwt.Audience{of.Audience},
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
-	}).Serialize()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return token
 }
 
 // proxy starts the proxy with the environment that the webhook gives it, the CA

@@ -3,12 +3,9 @@
 package sdk_test
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/issuer-sync/issuer-sync/internal/entra"
-	"github.com/issuer-sync/issuer-sync/internal/keytest"
-	"github.com/issuer-sync/issuer-sync/pkg/oidc"
+	"github.com/issuer-sync/issuer-sync/test/cloud"
 )
 
 const (
@@ -29,69 +25,40 @@ const (
 	audience = "api://AzureADTokenExchange"
 )
 
-// issuer is a cluster's: documents over HTTPS, and tokens made by hand with
-// keys of tests. It is outside of the pod's network.
-type issuer struct {
-	server  *httptest.Server
-	url     oidc.Issuer
-	handler *oidc.Handler
-}
+// issuer is a cluster's, whose tokens are made by hand. It is outside of the
+// pod's network.
+type issuer struct{ *cloud.Issuer }
 
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
-	i := &issuer{server: httptest.NewUnstartedServer(nil)}
-	i.server.StartTLS()
-	t.Cleanup(i.server.Close)
-	var err error
-	if i.url, err = oidc.ParseIssuer(i.server.URL); err != nil {
-		t.Fatal(err)
-	}
-	if i.handler, err = oidc.NewHandler(i.url); err != nil {
-		t.Fatal(err)
-	}
-	i.publish(t, 1)
-	i.server.Config.Handler = i.handler
-	return i
+	return &issuer{cloud.NewIssuer(t)}
 }
 
 // publish publishes the test keys with these numbers.
 func (i *issuer) publish(t *testing.T, numbers ...int) {
 	t.Helper()
-	documents, err := oidc.Render(i.url, keytest.Set(t, numbers...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	i.handler.Set(documents)
+	i.Publish(t, numbers...)
 }
 
-// tokenByHand signs, with the n-th test key, the claims that kube-apiserver
-// signs and Entra reads.
+// tokenByHand signs, with the n-th test key, a token that is like no other.
 func (i *issuer) tokenByHand(t *testing.T, n int) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: keytest.RSA(t, n), KeyID: keytest.Key(t, n).ID},
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	token, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Issuer: i.url.String(), Subject: subject, Audience: jwt.Audience{audience}, ID: now.String(),
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
-	}).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
+	claims := cloud.Claims(i.credential())
+	claims.ID = time.Now().String()
+	return cloud.Token(t, n, claims)
+}
+
+// credential is what the pod's tokens say.
+func (i *issuer) credential() entra.Credential {
+	return entra.Credential{Issuer: i.URL, Subject: subject, Audience: audience}
 }
 
 // apps are the applications that Entra's stand-in knows.
 func (i *issuer) apps() []entra.App {
-	credential := entra.Credential{Issuer: i.url.String(), Subject: subject, Audience: audience}
-	other := credential
+	other := i.credential()
 	other.Subject = "system:serviceaccount:default:other"
 	return []entra.App{
-		{Tenant: tenant, Client: client, Credentials: []entra.Credential{credential}},
+		{Tenant: tenant, Client: client, Credentials: []entra.Credential{i.credential()}},
 		{Tenant: tenant, Client: stranger, Credentials: []entra.Credential{other}},
 	}
 }
@@ -100,24 +67,7 @@ func (i *issuer) apps() []entra.App {
 // fetches from the issuer through the network of the tests.
 func newEntra(t *testing.T, i *issuer, lifetime time.Duration) *entra.Server {
 	t.Helper()
-	standIn, err := entra.Listen(t.Context(), entra.ListenConfig{Address: "127.0.0.1:0"}, entra.Config{
-		Roots: rootsOf(i.server), Key: keytest.RSA(t, 9), Apps: i.apps(), Lifetime: lifetime, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := standIn.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
-	return standIn
+	return cloud.Entra(t, entra.Config{Roots: rootsOf(i.Server), Apps: i.apps(), Lifetime: lifetime})
 }
 
 // verify wants an access token of the pod's identity, by the keys that the
