@@ -23,7 +23,7 @@ func installKube(ctx context.Context, parts servers.Parts, report *log.Logger) e
 		report.Printf("kube-servers: ready (%s)", parts.KubeServers)
 		return nil
 	}
-	report.Print("kube-servers: building etcd and kube-apiserver; this takes 4 to 5 minutes on two cores, once")
+	report.Print("kube-servers: building etcd and Kubernetes; this takes 5 minutes on two cores, once")
 	dir := filepath.Dir(parts.KubeServers)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the folder of kube-servers: %w", err)

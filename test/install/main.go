@@ -1,13 +1,13 @@
 // Command install makes the real parts ready that the project's tests start:
 // the Kubernetes servers, built from the Go module test/kube; Azurite and Azure's
 // SDK for JavaScript, which npm installs after the lock files in test/azurite and
-// test/sdk/js; and Azure's SDK for Python, which is unpacked from Debian's
-// package. All go into a cache outside the tree. A part that is ready is left
+// test/sdk/js; and Azure's SDK for Python and what runs containers, which are
+// unpacked from Debian's packages. All go into a cache outside the tree. A part that is ready is left
 // alone.
 //
 //	go run ./test/install [-print]
 //
-// What npm installs needs Node.js, and the SDK for Python needs apt-get; without
+// What npm installs needs Node.js, and what Debian has needs apt-get; without
 // them the tests that use such parts are skipped, and install says so and
 // succeeds, except with CI=true.
 package main
@@ -71,5 +71,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	azurite := npmPart{name: "azurite", source: parts.AzuriteSource, target: parts.Azurite, ready: parts.AzuriteReady}
 	node := npmPart{name: "azure-identity for JavaScript", source: sdks.NodeSource, target: sdks.Node, ready: sdks.NodeReady}
 	return errors.Join(
-		installKube(ctx, parts, report), azurite.install(ctx, report), node.install(ctx, report), installPython(ctx, sdks, report))
+		installKube(ctx, parts, report), azurite.install(ctx, report), node.install(ctx, report), installPython(ctx, sdks, report),
+		installRuntime(ctx, parts.Runtime, report))
 }

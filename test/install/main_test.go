@@ -46,13 +46,14 @@ const (
 	node    = `echo v20.1.0; echo /opt/node`
 	golang  = `case "$1 $2" in "list -m") echo v1.36.3;; build*) while [ "$1" != -o ]; do shift; done; echo built > "$2";; esac`
 	npmTool = `exec /bin/mkdir -p node_modules/azurite/dist/src/blob/main.js node_modules/@azure/identity/package.json`
-	aptGet  = `echo deb > python3-azure_1_all.deb`
+	aptGet  = `shift 2; for name; do echo deb > "${name}_1_all.deb"; done`
+	dpkgDeb = `for folder; do :; done; exec /bin/mkdir -p "$folder"/usr/bin/containerd "$folder"/usr/sbin/runc "$folder"/usr/lib/cni`
 	bash    = `exec /bin/mkdir -p azure/identity/__init__.py`
 )
 
 // tools are all of them, but for those that are named.
 func tools(without ...string) map[string]string {
-	all := map[string]string{"go": golang, "node": node, "npm": npmTool, "apt-get": aptGet, "dpkg-deb": "", "bash": bash}
+	all := map[string]string{"go": golang, "node": node, "npm": npmTool, "apt-get": aptGet, "dpkg-deb": dpkgDeb, "bash": bash}
 	for _, name := range without {
 		delete(all, name)
 	}
@@ -63,18 +64,19 @@ func TestInstall(t *testing.T) {
 	parts := setup(t, tools())
 	sdks := findSDKs(t)
 	ready := "kube-servers: ready (" + parts.KubeServers + ")\nazurite: ready (" + parts.Azurite + ")\n" +
-		"azure-identity for JavaScript: ready (" + sdks.Node + ")\nazure-identity for Python: ready (" + sdks.Python + ")\n"
-	if out := mustRun(t); !strings.Contains(out, "4 to 5 minutes") || !strings.HasSuffix(out, "azure-identity for Python: ready ("+sdks.Python+")\n") {
+		"azure-identity for JavaScript: ready (" + sdks.Node + ")\nazure-identity for Python: ready (" + sdks.Python + ")\n" +
+		"container runtime: ready (" + string(parts.Runtime) + ")\n"
+	if out := mustRun(t); !strings.Contains(out, "5 minutes") || !strings.HasSuffix(out, "container runtime: ready ("+string(parts.Runtime)+")\n") {
 		t.Errorf("first run printed:\n%s", out)
 	}
-	if !parts.KubeReady() || !parts.AzuriteReady() || !sdks.NodeReady() || !sdks.PythonReady() {
+	if !parts.KubeReady() || !parts.AzuriteReady() || !sdks.NodeReady() || !sdks.PythonReady() || !parts.Runtime.Ready() {
 		t.Error("a part is not ready")
 	}
 	if diff := cmp.Diff(ready, mustRun(t)); diff != "" {
 		t.Errorf("second run (-want +got):\n%s", diff)
 	}
 	left, err := filepath.Glob(filepath.Join(parts.Cache, "*"))
-	want := []string{filepath.Dir(sdks.Node), sdks.Python, filepath.Dir(parts.Azurite), filepath.Dir(parts.KubeServers)}
+	want := []string{filepath.Dir(sdks.Node), sdks.Python, filepath.Dir(parts.Azurite), string(parts.Runtime), filepath.Dir(parts.KubeServers)}
 	if err != nil || !cmp.Equal(want, left) {
 		t.Errorf("cache holds %q, %v; want %q", left, err, want)
 	}
@@ -100,7 +102,8 @@ func TestInstallWithoutTools(t *testing.T) {
 	parts := setup(t, tools("npm", "dpkg-deb"))
 	want := "azurite: not installed, its tests are skipped: " + npm +
 		"\nazure-identity for JavaScript: not installed, its tests are skipped: " + npm +
-		"\nazure-identity for Python: not installed, its tests are skipped: " + debian + "\n"
+		"\nazure-identity for Python: not installed, its tests are skipped: " + debian +
+		"\ncontainer runtime: not installed, its tests are skipped: " + debian + "\n"
 	if out := mustRun(t); !strings.HasSuffix(out, want) {
 		t.Errorf("printed:\n%s\nwant at its end: %s", out, want)
 	}
@@ -108,7 +111,8 @@ func TestInstallWithoutTools(t *testing.T) {
 		t.Error("the other part is not ready")
 	}
 	t.Setenv("CI", "true")
-	checkError(t, "installing azurite: "+npm+"\ninstalling azure-identity for JavaScript: "+npm+"\ninstalling azure-identity for Python: "+debian)
+	checkError(t, "installing azurite: "+npm+"\ninstalling azure-identity for JavaScript: "+npm+"\ninstalling azure-identity for Python: "+debian+
+		"\ninstalling container runtime: "+debian)
 }
 
 func TestInstallReportsFailures(t *testing.T) {
@@ -127,15 +131,21 @@ func TestInstallReportsFailures(t *testing.T) {
 		{
 			"no network for apt-get", "apt-get", unreachable,
 			"installing azure-identity for Python: downloading python3-azure (needs the network once, and lists of packages: run apt-get update as root): " +
-				"exit status 1\nerror: ENOTFOUND",
+				"exit status 1\nerror: ENOTFOUND\ninstalling container runtime: downloading containerd, runc, containernetworking-plugins " +
+				"(needs the network once, and lists of packages: run apt-get update as root): exit status 1\nerror: ENOTFOUND",
 		},
 		{
 			"nothing downloaded", "apt-get", "",
-			"installing azure-identity for Python: downloading python3-azure: got files []; want one",
+			"installing azure-identity for Python: downloading python3-azure: got files []; want one\n" +
+				"installing container runtime: downloading containerd: got files []; want one",
 		},
 		{
 			"a package with other files", "bash", `echo "tar: Not found in archive" >&2; exit 2`,
 			"installing azure-identity for Python: unpacking python3-azure: exit status 2\ntar: Not found in archive",
+		},
+		{
+			"a broken package", "dpkg-deb", `echo "not a Debian format archive" >&2; exit 2`,
+			"installing container runtime: unpacking containerd_1_all.deb: exit status 2\nnot a Debian format archive",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,10 +7,8 @@ import (
 	"log"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"github.com/issuer-sync/issuer-sync/test/sdk"
-	"github.com/issuer-sync/issuer-sync/test/servers"
 )
 
 // What is needed of Debian's python3-azure: 1 MB of 580, which take minutes to
@@ -24,12 +22,8 @@ const (
 // there. What it depends on in turn is installed as usual.
 func installPython(ctx context.Context, parts sdk.Parts, report *log.Logger) error {
 	const name = "azure-identity for Python"
-	if err := findDebianTools(); err != nil {
-		if servers.InCI() {
-			return fmt.Errorf("installing %s: %w", name, err)
-		}
-		report.Printf("%s: not installed, its tests are skipped: %v", name, err)
-		return nil
+	if able, err := findDebianTools(name, report); !able {
+		return err
 	}
 	if !parts.PythonReady() {
 		report.Printf("%s: unpacking Debian's %s; this takes seconds, once", name, pythonPackage)
@@ -41,29 +35,15 @@ func installPython(ctx context.Context, parts sdk.Parts, report *log.Logger) err
 	return nil
 }
 
-func findDebianTools() error {
-	for _, tool := range []string{"apt-get", "dpkg-deb"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("there is no %s in PATH; want Debian 12 or newer", tool)
-		}
-	}
-	return nil
-}
-
 func unpackPython(ctx context.Context, parts sdk.Parts, report *log.Logger) error {
 	temporary, err := beside(parts.Python)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(temporary) }()
-	download := exec.CommandContext(ctx, "apt-get", "-qq", "download", pythonPackage)
-	download.Dir = temporary
-	if err := watch(download, "azure-identity for Python: still downloading", report); err != nil {
-		return fmt.Errorf("downloading %s (needs the network once, and lists of packages: run apt-get update as root): %w", pythonPackage, err)
-	}
-	files, err := filepath.Glob(filepath.Join(temporary, pythonPackage+"_*.deb"))
-	if err != nil || len(files) != 1 {
-		return fmt.Errorf("downloading %s: got files %q; want one", pythonPackage, files)
+	files, err := download(ctx, temporary, "azure-identity for Python", []string{pythonPackage}, report)
+	if err != nil {
+		return err
 	}
 	const script = `set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar -x --strip-components=5 "$2/__init__.py" "$2/core" "$2/identity"`
 	unpack := exec.CommandContext(ctx, "bash", "-c", script, "bash", files[0], pythonFolder)

@@ -13,6 +13,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/issuer-sync/issuer-sync/test/authority"
 )
 
 // publishedPort is the port of API servers in the EndpointSlice kubernetes, as
@@ -47,11 +49,11 @@ func newAPIServer(k *Kube, index int, signer crypto.Signer) (*APIServer, error) 
 		return nil, fmt.Errorf("making the folder of an API server: %w", err)
 	}
 	// The names that a kubeadm cluster's certificate carries, as far as clients rely on them.
-	id, err := k.authority.server("kubernetes", "kubernetes.default", "kubernetes.default.svc")
+	id, err := k.authority.Server("kubernetes", "kubernetes.default", "kubernetes.default.svc")
 	if err != nil {
 		return nil, err
 	}
-	if err := id.write(s.dir, "serving"); err != nil {
+	if err := id.Write(s.dir, "serving"); err != nil {
 		return nil, fmt.Errorf("writing the certificate of an API server: %w", err)
 	}
 	if s.port, err = reservePort(); err != nil {
@@ -89,9 +91,9 @@ func (s *APIServer) Config() *rest.Config {
 	return &rest.Config{
 		Host: "https://" + s.Address(),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAFile:   s.kube.authority.file,
-			CertData: s.kube.admin.certificate,
-			KeyData:  s.kube.admin.key,
+			CAFile:   s.kube.authority.File,
+			CertData: s.kube.admin.Certificate,
+			KeyData:  s.kube.admin.Key,
 		},
 		QPS: -1,
 	}
@@ -150,13 +152,13 @@ func (s *APIServer) ready(ctx context.Context) error {
 
 // writeKeys writes the signing key, and all public keys with its own first.
 func (s *APIServer) writeKeys() error {
-	private, err := privatePEM(s.config.SigningKey)
+	private, err := authority.PrivatePEM(s.config.SigningKey)
 	if err != nil {
 		return fmt.Errorf("writing the signing key of API server %d: %w", s.index, err)
 	}
 	var public bytes.Buffer
 	for _, key := range slices.Concat([]crypto.PublicKey{s.config.SigningKey.Public()}, s.config.PublicKeys) {
-		block, err := publicPEM(key)
+		block, err := authority.PublicPEM(key)
 		if err != nil {
 			return fmt.Errorf("writing the public keys of API server %d: %w", s.index, err)
 		}
@@ -176,7 +178,7 @@ func (s *APIServer) args() []string {
 		// Without it the server looks for a default route, which a machine without network has not.
 		"--advertise-address=" + publishedIP(s.index),
 		"--tls-cert-file=" + s.path("serving.crt"), "--tls-private-key-file=" + s.path("serving.key"),
-		"--client-ca-file=" + s.kube.authority.file,
+		"--client-ca-file=" + s.kube.authority.File,
 		"--authorization-mode=RBAC",
 		// The servers' own reconciler would publish addresses with their real ports.
 		"--endpoint-reconciler-type=none",

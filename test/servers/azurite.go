@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/issuer-sync/issuer-sync/test/authority"
 )
 
 // Azurite's built-in account and key, the same on every installation, as its
@@ -33,7 +35,7 @@ type Azurite struct {
 	program   []string
 	dir       string
 	port      *port
-	authority *authority
+	authority *authority.Authority
 	client    *http.Client
 
 	process *process
@@ -55,25 +57,25 @@ func StartAzurite(t testing.TB) *Azurite {
 		a.port.release()
 		showLog(t, a.log())
 	})
-	if a.authority, err = newAuthority(a.dir, "azurite test authority"); err != nil {
+	if a.authority, err = authority.New(a.dir, "azurite test authority"); err != nil {
 		t.Fatal(err)
 	}
-	serving, err := a.authority.server()
+	serving, err := a.authority.Server()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := serving.write(a.dir, "serving"); err != nil {
+	if err := serving.Write(a.dir, "serving"); err != nil {
 		t.Fatalf("writing Azurite's certificate: %v", err)
 	}
-	a.client = a.authority.httpClient()
+	a.client = clientOf(a.authority)
 	a.Start(t)
 	return a
 }
 
-// httpClient trusts this authority alone and follows no redirect.
-func (a *authority) httpClient() *http.Client {
+// clientOf trusts an authority alone and follows no redirect.
+func clientOf(a *authority.Authority) *http.Client {
 	roots := x509.NewCertPool()
-	roots.AddCert(a.certificate)
+	roots.AddCert(a.Certificate())
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -151,7 +153,7 @@ func (a *Azurite) ConnectionString() string {
 
 // CAFile returns the path of the CA certificate, in PEM, that signed the
 // service's certificate.
-func (a *Azurite) CAFile() string { return a.authority.file }
+func (a *Azurite) CAFile() string { return a.authority.File }
 
 // Client returns an HTTP client that trusts that CA alone, follows no redirect
 // and sends no credentials.

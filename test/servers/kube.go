@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/issuer-sync/issuer-sync/test/authority"
 )
 
 // DefaultIssuer is the issuer of a [Kube] that is given none.
@@ -54,8 +56,8 @@ type Kube struct {
 	// All fields are immutable once the Kube is started.
 	binary, dir string
 	config      KubeConfig
-	authority   *authority
-	admin       identity
+	authority   *authority.Authority
+	admin       authority.Identity
 	etcd        *process
 	etcdPort    *port
 	peerPort    *port
@@ -70,7 +72,7 @@ type Kube struct {
 // ends of all logs are printed if the test failed.
 func StartKube(t testing.TB, config KubeConfig) *Kube {
 	t.Helper()
-	k := &Kube{binary: requireKube(t), dir: t.TempDir(), config: config, routes: map[string]string{}}
+	k := &Kube{binary: RequireKube(t), dir: t.TempDir(), config: config, routes: map[string]string{}}
 	t.Cleanup(func() { k.close(t) })
 	if err := k.build(); err != nil {
 		t.Fatal(err)
@@ -86,10 +88,10 @@ func StartKube(t testing.TB, config KubeConfig) *Kube {
 // build makes keys, certificates and ports, and starts nothing.
 func (k *Kube) build() error {
 	var err error
-	if k.authority, err = newAuthority(k.dir, "kube test authority"); err != nil {
+	if k.authority, err = authority.New(k.dir, "kube test authority"); err != nil {
 		return err
 	}
-	if k.admin, err = k.authority.client("test-admin", "system:masters"); err != nil {
+	if k.admin, err = k.authority.Client("test-admin", "system:masters"); err != nil {
 		return err
 	}
 	if k.etcdPort, err = reservePort(); err != nil {
@@ -202,7 +204,7 @@ func (k *Kube) Client() kubernetes.Interface { return k.servers[0].client }
 
 // CAFile returns the path of the CA certificate, in PEM, that signed the
 // servers' certificates.
-func (k *Kube) CAFile() string { return k.authority.file }
+func (k *Kube) CAFile() string { return k.authority.File }
 
 // Dial connects to an address of the EndpointSlice kubernetes (or of a server's
 // own jwks_uri) by way of the loopback address on which that server listens.

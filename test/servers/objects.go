@@ -86,7 +86,7 @@ func (k *Kube) ServiceAccount(t testing.TB, namespace, name string) *rest.Config
 	return &rest.Config{
 		Host:            "https://" + k.servers[0].Address(),
 		BearerToken:     token,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: k.authority.file},
+		TLSClientConfig: rest.TLSClientConfig{CAFile: k.authority.File},
 	}
 }
 

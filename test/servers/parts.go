@@ -32,6 +32,8 @@ type Parts struct {
 	Azurite string `json:"azurite"`
 	// AzuriteSource is the folder with package.json and package-lock.json.
 	AzuriteSource string `json:"azuriteSource"`
+	// Runtime is what runs containers on a node.
+	Runtime Runtime `json:"runtime"`
 }
 
 // FindParts computes where the parts belong for the sources around the working
@@ -59,6 +61,7 @@ func FindParts() (Parts, error) {
 	}
 	parts.KubeServers = filepath.Join(parts.Cache, "kube-"+kube, "kube-servers")
 	parts.Azurite = filepath.Join(parts.Cache, "azurite-"+azurite, "node_modules")
+	parts.Runtime = Runtime(filepath.Join(parts.Cache, "container-runtime"))
 	return parts, nil
 }
 
@@ -150,16 +153,16 @@ func FindNode(ctx context.Context) (string, error) {
 // failure.
 func InCI() bool { return setting("CI") == "true" }
 
-// requireKube returns the program with the Kubernetes servers; without it the
-// test ends.
-func requireKube(t testing.TB) string {
+// RequireKube returns the program with the Kubernetes servers, whose first
+// argument says which; without it the test ends.
+func RequireKube(t testing.TB) string {
 	t.Helper()
 	parts, err := FindParts()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !parts.KubeReady() {
-		missing(t, "etcd and kube-apiserver are not built")
+		missing(t, "the Kubernetes servers are not built")
 	}
 	return parts.KubeServers
 }
