@@ -27,6 +27,8 @@ import (
 // Where the page and what it tells of are.
 const (
 	docsPage      = "../../docs/webhook.md"
+	awiPage       = "../../docs/coming-from-awi.md" // quotes settings, too
+	migrationPage = "../../docs/migration.md"
 	mutateSources = "../../pkg/mutate/*.go"
 	mutateGoldens = "../../pkg/mutate/testdata/*.txtar"
 )
@@ -81,7 +83,8 @@ func documentedDefault(cell string) string {
 	}
 }
 
-// The page names no flag that does not exist.
+// The page names no flag that does not exist, nor do those that tell people how
+// to come here.
 func TestDocsNameFlagsThatExist(t *testing.T) {
 	known := map[string]bool{"proxy-port": true} // the proxy's, in messages
 	root := newRootCommand(nil)
@@ -89,9 +92,10 @@ func TestDocsNameFlagsThatExist(t *testing.T) {
 		c.InitDefaultHelpFlag()
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
 	}
-	page := docs.Page(t, docsPage)
+	awi := docs.Page(t, awiPage)
+	page := docs.Page(t, docsPage) + docs.Section(t, awi, "## The swap, without a gap") + docs.Section(t, awi, "## What differs")
 	quoted := regexp.MustCompile("`--([a-z-]+)").FindAllStringSubmatch(page, -1)
-	for _, line := range regexp.MustCompile(`(?m)^.*\bwebhook mutate .*$`).FindAllString(page, -1) {
+	for _, line := range regexp.MustCompile(`(?m)^.*\bwebhook mutate .*$`).FindAllString(page+docs.Page(t, migrationPage), -1) {
 		quoted = append(quoted, regexp.MustCompile(` --([a-z-]+)`).FindAllStringSubmatch(line, -1)...)
 	}
 	for _, match := range quoted {
@@ -214,7 +218,7 @@ func TestDocsHaveEveryMetric(t *testing.T) {
 
 // The example rules name metrics that exist.
 func TestRulesNameMetricsThatExist(t *testing.T) {
-	rules := docs.Page(t, "../../deploy/prometheus/rules.yaml")
+	rules := docs.Page(t, "../../deploy/chart/files/rules.yaml")
 	used, known := regexp.MustCompile(`azwi_\w+`).FindAllString(rules, -1), metricNames(t)
 	for _, name := range used {
 		if !slices.Contains(known, name) {

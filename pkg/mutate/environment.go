@@ -60,7 +60,7 @@ func (w *mutation) addToContainers() error {
 	base := w.variables()
 	// In plain form the proxy starts after the init containers.
 	forInit, forMain := base, base
-	if w.proxy && w.options.Proxy.Mode == ProxyEnv {
+	if w.proxy && w.mode == ProxyEnv {
 		forMain = append(slices.Clip(base), w.metadataHost())
 		if !w.options.Proxy.PlainSidecar {
 			forInit = forMain

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -200,9 +201,10 @@ func (g generator) identity() mutate.Identity {
 
 func (g generator) pod() map[string]any {
 	annotations := map[string]any{"other": "x"}
-	for name, value := range map[string]string{
+	possible := map[string]string{
 		mutate.AnnotationInjectProxy:         pick(g, "true", "false", "odd"),
 		mutate.AnnotationProxyPort:           pick(g, "8000", "8080", "0"),
+		mutate.AnnotationProxyMode:           pick(g, "redirect", "env", "redirect", "env", "", "Env"),
 		mutate.AnnotationSkipContainers:      pick(g, "a", "a; b ;", ";", mutate.ProxyContainer),
 		mutate.AnnotationTokenExpiration:     pick(g, "3600", "", "1"),
 		mutate.AnnotationProxyCPURequest:     pick(g, "1m", "1", "x"),
@@ -210,9 +212,10 @@ func (g generator) pod() map[string]any {
 		"azure.workload.identity/tenant-id":  "x",
 		"kubernetes.io/config.mirror":        "x",
 		"azure.workload.identity/unknown\n<": "x",
-	} {
+	}
+	for _, name := range slices.Sorted(maps.Keys(possible)) { // the same for the same seed
 		if g.one(3) && (name != "kubernetes.io/config.mirror" || g.one(9)) {
-			annotations[name] = value
+			annotations[name] = possible[name]
 		}
 	}
 	metadata := map[string]any{"generateName": "app-", "labels": map[string]any{mutate.Label: pick(g, "true", "true", "true", "no"), "x": "y"}}
@@ -301,7 +304,8 @@ func (g generator) foreign(t *testing.T, raw []byte) []byte {
 	decode(t, raw, &pod)
 	pod["metadata"].(map[string]any)["name"] = "app-x7k2p"
 	spec := pod["spec"].(map[string]any)
-	for member, name := range map[string]string{"containers": "mesh", "initContainers": "mesh-init", "volumes": "mesh-certs"} {
+	for _, added := range [][2]string{{"containers", "mesh"}, {"initContainers", "mesh-init"}, {"volumes", "mesh-certs"}} {
+		member, name := added[0], added[1]
 		if g.one(3) {
 			continue
 		}

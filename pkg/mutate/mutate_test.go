@@ -237,6 +237,54 @@ func TestSpellingsOfFalse(t *testing.T) {
 	}
 }
 
+// proxied is a pod that asks for the proxy, with further annotations.
+const proxied = `{"metadata":{"labels":{"azure.workload.identity/use":"true"},"annotations":{"azure.workload.identity/inject-proxy-sidecar":"true"%s}},
+	"spec":{"initContainers":[{"name":"migrate"}],"containers":[{"name":"app"}]}}`
+
+func TestModesThatDoNotExist(t *testing.T) {
+	m := mutator(t, mutate.Options{TenantID: tenantID, Proxy: mutate.Proxy{Image: "proxy"}})
+	for _, value := range []string{"Env", "ENV", " env", "env ", "Redirect", "redirect,env", "true", "none"} {
+		_, err := patchOf(m, fmt.Appendf(nil, proxied, fmt.Sprintf(`,"azure.workload.identity/proxy-mode":%q`, value)), benchIdentity())
+		want := fmt.Sprintf(`annotation azure.workload.identity/proxy-mode on the pod is %q; want "redirect" or "env"`, value)
+		if !errors.Is(err, mutate.ReasonAnnotation) || err.Error() != want {
+			t.Errorf("error %v; want %s", err, want)
+		}
+	}
+}
+
+// What a pod has of one mode stays when it is asked about in the other: another
+// webhook may write the annotation in between, and people copy pods.
+func TestModeChangesInBetween(t *testing.T) {
+	for _, mode := range []struct{ first, then mutate.ProxyMode }{{mutate.ProxyRedirect, mutate.ProxyEnv}, {mutate.ProxyEnv, mutate.ProxyRedirect}} {
+		for _, plain := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, then %s, plain sidecar %v", mode.first, mode.then, plain), func(t *testing.T) {
+				m := mutator(t, mutate.Options{TenantID: tenantID, Proxy: mutate.Proxy{Image: "proxy", Mode: mode.first, PlainSidecar: plain}})
+				once, ok := settled(t, m, benchIdentity(), fmt.Appendf(nil, proxied, ""))
+				if !ok {
+					t.Fatal("refused")
+				}
+				const asks = `"azure.workload.identity/inject-proxy-sidecar":"true"`
+				changed := strings.Replace(string(once), asks, asks+fmt.Sprintf(`,"azure.workload.identity/proxy-mode":%q`, mode.then), 1)
+				twice, ok := settled(t, m, benchIdentity(), []byte(changed))
+				if !ok {
+					t.Fatal("refused when asked again")
+				}
+				checkWhole(t, twice, benchIdentity())
+				// Each is there once, whichever came first; init containers have no proxy beside a plain one.
+				variables := 2
+				if plain {
+					variables = 1
+				}
+				for text, want := range map[string]int{`"name":"azwi-proxy"`: 1, `"name":"azwi-proxy-init"`: 1, `"name":"AZURE_POD_IDENTITY_AUTHORITY_HOST"`: variables} {
+					if got := strings.Count(string(twice), text); got != want {
+						t.Errorf("%d times %s; want %d:\n%s", got, text, want, twice)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestNothingIsWarnedOfWithoutEnd(t *testing.T) {
 	containers := make([]string, 100)
 	for i := range containers {

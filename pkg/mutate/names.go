@@ -28,9 +28,10 @@ const (
 // endpointPrefix is of a pod's annotation for a custom token endpoint.
 const endpointPrefix = prefix + "use-"
 
-// Annotations of a pod that are this project's own: quantities for the
-// injected containers.
+// Annotations of a pod that are this project's own: how requests reach the
+// proxy, and quantities for the injected containers.
 const (
+	AnnotationProxyMode          = prefix + "proxy-mode" // a [ProxyMode]
 	AnnotationProxyCPURequest    = prefix + "proxy-cpu-request"
 	AnnotationProxyMemoryRequest = prefix + "proxy-memory-request"
 	AnnotationProxyCPULimit      = prefix + "proxy-cpu-limit"

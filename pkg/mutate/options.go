@@ -79,12 +79,14 @@ const (
 	ProxyEnv ProxyMode = "env"
 )
 
+func (m ProxyMode) valid() bool { return m == ProxyRedirect || m == ProxyEnv }
+
 // Proxy says how the proxy is injected.
 type Proxy struct {
 	// Image of the sidecar, and of the init container if InitImage is empty. May
 	// have a digest. Empty means that pods cannot have a proxy.
 	Image, InitImage string
-	// Mode is ProxyRedirect if empty.
+	// Mode of pods that name none; ProxyRedirect if empty.
 	Mode ProxyMode
 	// PlainSidecar is for clusters with a server or kubelet before Kubernetes
 	// 1.29, which know no native sidecars: the proxy is then a container among the
@@ -212,8 +214,8 @@ func (p Proxy) check(faults *faults) {
 			faults.add("proxy image %q: want a reference such as \"registry.example/proxy:v1\", or with a digest \"...@sha256:\" and 64 hex digits", image)
 		}
 	}
-	if p.Mode != ProxyRedirect && p.Mode != ProxyEnv {
-		faults.add("proxy mode %q: want %q or %q", p.Mode, ProxyRedirect, ProxyEnv)
+	if !p.Mode.valid() {
+		faults.add("proxy mode %q: want %s", p.Mode, wantMode)
 	}
 	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, p.LogLevel) {
 		faults.add("proxy log level %q: want one of %s", p.LogLevel, strings.Join(levels, ", "))

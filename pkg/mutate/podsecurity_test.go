@@ -29,17 +29,21 @@ func TestPodSecurity(t *testing.T) {
 		`runAsNonRoot != true: container "azwi-proxy-init" must not set securityContext.runAsNonRoot=false`,
 		`runAsUser=0: container "azwi-proxy-init" must not set runAsUser=0`,
 	}
+	const asked, env = `"azure.workload.identity/inject-proxy-sidecar":"true"`, `,"azure.workload.identity/proxy-mode":"env"`
 	for name, c := range map[string]struct {
-		proxy mutate.Proxy
-		level api.Level
-		want  []string
+		proxy       mutate.Proxy
+		annotations string
+		level       api.Level
+		want        []string
 	}{
-		"no proxy":                            {mutate.Proxy{}, api.LevelRestricted, nil},
-		"proxy in env mode":                   {mutate.Proxy{Image: "proxy", Mode: mutate.ProxyEnv}, api.LevelRestricted, nil},
-		"proxy in env mode, plain sidecar":    {mutate.Proxy{Image: "proxy", Mode: mutate.ProxyEnv, PlainSidecar: true}, api.LevelRestricted, nil},
-		"proxy with a redirect":               {mutate.Proxy{Image: "proxy"}, api.LevelRestricted, redirect},
-		"proxy with a redirect, plain":        {mutate.Proxy{Image: "proxy", PlainSidecar: true}, api.LevelRestricted, redirect},
-		"proxy with a redirect, for baseline": {mutate.Proxy{Image: "proxy"}, api.LevelBaseline, []string{"non-default capabilities: " + netAdmin}},
+		"no proxy":                                                      {mutate.Proxy{}, "", api.LevelRestricted, nil},
+		"proxy in env mode":                                             {mutate.Proxy{Image: "proxy", Mode: mutate.ProxyEnv}, asked, api.LevelRestricted, nil},
+		"proxy in env mode, plain sidecar":                              {mutate.Proxy{Image: "proxy", Mode: mutate.ProxyEnv, PlainSidecar: true}, asked, api.LevelRestricted, nil},
+		"proxy with a redirect":                                         {mutate.Proxy{Image: "proxy"}, asked, api.LevelRestricted, redirect},
+		"proxy with a redirect, plain":                                  {mutate.Proxy{Image: "proxy", PlainSidecar: true}, asked, api.LevelRestricted, redirect},
+		"proxy with a redirect, for baseline":                           {mutate.Proxy{Image: "proxy"}, asked, api.LevelBaseline, []string{"non-default capabilities: " + netAdmin}},
+		"env mode by annotation, where others have the redirect":        {mutate.Proxy{Image: "proxy"}, asked + env, api.LevelRestricted, nil},
+		"env mode by annotation, where others have the redirect, plain": {mutate.Proxy{Image: "proxy", PlainSidecar: true}, asked + env, api.LevelRestricted, nil},
 	} {
 		m := mutator(t, mutate.Options{TenantID: tenantID, Proxy: c.proxy})
 		for where, raw := range map[string]string{"settings for the whole pod": podWide, "settings of its container": ownOnly} {
@@ -47,9 +51,7 @@ func TestPodSecurity(t *testing.T) {
 				if before := podSecurity(t, c.level, []byte(raw)); before != nil {
 					t.Fatalf("the pod does not fit before: %q", before)
 				}
-				if c.proxy.Image != "" {
-					raw = strings.Replace(raw, `{"metadata":{`, `{"metadata":{"annotations":{"azure.workload.identity/inject-proxy-sidecar":"true"},`, 1)
-				}
+				raw = strings.Replace(raw, `{"metadata":{`, `{"metadata":{"annotations":{`+c.annotations+`},`, 1)
 				result, err := patchOf(m, []byte(raw), benchIdentity())
 				if err != nil {
 					t.Fatal(err)

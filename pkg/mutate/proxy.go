@@ -58,7 +58,7 @@ func (w *mutation) checkBeside(c container) error {
 			return refuse(ReasonContainer, "container %q of the pod is not the proxy this webhook would add: %q is not among its arguments; rename or remove it", c.name, flag)
 		}
 	case ProxyInitContainer:
-		if port := strconv.FormatInt(w.port, 10); w.options.Proxy.Mode == ProxyRedirect && c.proxyPort() != port {
+		if port := strconv.FormatInt(w.port, 10); w.mode == ProxyRedirect && c.proxyPort() != port {
 			return refuse(ReasonContainer, "init container %q of the pod is not the one this webhook would add: its variable %s is %s, not %q; rename or remove it", c.name, envProxyPort, quote(c.proxyPort()), port)
 		}
 	default:
@@ -121,7 +121,7 @@ func (w *mutation) addProxy() {
 		return
 	}
 	var redirect, sidecar []corev1.Container
-	if w.options.Proxy.Mode == ProxyRedirect && !isAmong(w.pod.initContainers, ProxyInitContainer) {
+	if w.mode == ProxyRedirect && !isAmong(w.pod.initContainers, ProxyInitContainer) {
 		redirect = append(redirect, w.redirect())
 	}
 	if !w.pod.hasContainer(ProxyContainer) {

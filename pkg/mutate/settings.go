@@ -17,6 +17,7 @@ const (
 	wantExpiration = "whole seconds from 3600 to 86400"
 	wantPort       = "a port from 1 to 65535"
 	wantQuantity   = "a quantity such as 50m or 32Mi"
+	wantMode       = `"redirect" or "env"`
 )
 
 // The bounds of azure-workload-identity. Kubernetes itself allows 600 s to 2^32 s.
@@ -35,6 +36,7 @@ type settings struct {
 	skip       map[string]bool
 
 	proxy     bool
+	mode      ProxyMode
 	port      int64
 	resources corev1.ResourceRequirements
 }
@@ -66,6 +68,7 @@ func rules(options Options) []rule {
 		{AnnotationClientID, account, "", false, wantGUID, setClientID},
 		{AnnotationTenantID, account, options.TenantID, false, wantTenant, setTenantID},
 		{AnnotationTokenExpiration, []place{onPod, onServiceAccount}, "3600", false, wantExpiration, setExpiration},
+		{AnnotationProxyMode, pod, string(options.Proxy.Mode), true, wantMode, setMode},
 		{AnnotationProxyPort, pod, "8000", true, wantPort, setPort},
 		{AnnotationProxyCPURequest, pod, "", true, wantQuantity, setRequest(corev1.ResourceCPU)},
 		{AnnotationProxyMemoryRequest, pod, "", true, wantQuantity, setRequest(corev1.ResourceMemory)},
@@ -94,6 +97,11 @@ func setPort(s *settings, value string) bool {
 	port, err := strconv.ParseInt(value, 10, 64)
 	s.port = port
 	return err == nil && 1 <= port && port <= 65535
+}
+
+func setMode(s *settings, value string) bool {
+	s.mode = ProxyMode(value)
+	return s.mode.valid()
 }
 
 func setRequest(name corev1.ResourceName) func(*settings, string) bool {
