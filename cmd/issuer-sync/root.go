@@ -24,7 +24,7 @@ configuration, 3 --dry-run found something to write.`,
 	}
 	bindFlags(root.PersistentFlags(), append(logSettings(), configSetting()))
 	root.AddCommand(newDemoCommand(lookup), newRunCommand(lookup), newPublishCommand(lookup), newStatusCommand(lookup),
-		newRevokeCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup))
+		newRevokeCommand(lookup), newJWKSCommand(), newVerifyCommand(lookup), newStandInCommand(lookup))
 	return root
 }
 

@@ -49,7 +49,7 @@ type Config struct {
 	// Keep is how long an issuer's documents are kept; an hour if it is zero. A
 	// key that is not among them is looked for at once.
 	Keep time.Duration
-	// Log gets one line for each token request. Required.
+	// Log gets one line for each request. Required.
 	Log *slog.Logger
 }
 
@@ -115,6 +115,8 @@ func New(config Config) (*StandIn, error) {
 	s.routes.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.serveToken)
 	s.routes.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.serveDiscovery)
 	s.routes.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.serveKeys)
+	s.routes.HandleFunc("GET /common/discovery/instance", s.serveInstance)
+	s.routes.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	return s, nil
 }
 
@@ -191,8 +193,16 @@ func (s *StandIn) app(tenant, client string) (app App, tenantKnown, known bool) 
 func (s *StandIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Stand-In", standIn)
 	w.Header().Set("Cache-Control", "no-store")
+	// Of a token request there is more to say, and who knows it says it.
+	if r.Method == http.MethodGet && r.URL.Path != healthPath {
+		_, route := s.routes.Handler(r)
+		s.log.Info("was asked", "path", r.URL.Path, "known", route != "")
+	}
 	s.routes.ServeHTTP(w, r)
 }
+
+// healthPath is for probes. It is not logged, and Entra does not have it.
+const healthPath = "/healthz"
 
 // standIn is in every answer, so that nobody takes it for Entra's.
 const standIn = "issuer-sync's stand-in, not Microsoft Entra"

@@ -323,7 +323,7 @@ func TestListenRefuses(t *testing.T) {
 		"0.0.0.0:0":      `address of the Entra stand-in "0.0.0.0:0": want loopback, such as 127.0.0.1:0`,
 		"[::]:0":         `address of the Entra stand-in "[::]:0": want loopback, such as 127.0.0.1:0`,
 		"192.0.2.1:443":  `address of the Entra stand-in "192.0.2.1:443": want loopback, such as 127.0.0.1:0`,
-		":8443":          `address of the Entra stand-in ":8443": want IP:port, such as 127.0.0.1:0`,
+		":8443":          `address of the Entra stand-in ":8443": want loopback, such as 127.0.0.1:0`,
 		"localhost:8443": `address of the Entra stand-in "localhost:8443": want IP:port, such as 127.0.0.1:0`,
 		"127.0.0.1":      `address of the Entra stand-in "127.0.0.1": want IP:port, such as 127.0.0.1:0`,
 	} {

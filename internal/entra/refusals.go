@@ -43,6 +43,14 @@ func unknownTenant(tenant string) *refusal {
 	return badRequest(90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", tenant)
 }
 
+// Microsoft's list of codes: UnknownOrInvalidInstance; MSAL for Python compares
+// the error.
+func unknownInstance() *refusal {
+	r := badRequest(50049, "Unknown or invalid instance.")
+	r.code = "invalid_instance"
+	return r
+}
+
 // Microsoft's list of codes.
 func missing(parameter string) *refusal {
 	return badRequest(900144, "The request body must contain the following parameter: '%s'.", parameter)

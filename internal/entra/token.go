@@ -101,13 +101,25 @@ func resourceOf(scope string) (string, bool) {
 	return resource, resource != ""
 }
 
+// signature is who an access token is from, and its version. As the public cloud
+// the stand-in gives those of version 1.0, which Azure's own resources take from
+// there, whatever endpoint they were asked for at (Azurite knows no other); under
+// a name of its own, those that go with its discovery document.
+func (s *StandIn) signature(tenant string) (issuer, version string) {
+	if s.url == "https://login.microsoftonline.com" {
+		return "https://sts.windows.net/" + tenant + "/", "1.0"
+	}
+	return s.issuer(tenant), "2.0"
+}
+
 // issue makes an access token with the claims of an application's (Microsoft
 // identity platform, "Access token claims reference"): those of both versions,
 // as the resources that read them differ.
 func (s *StandIn) issue(app App, resource string) (*tokenAnswer, *refusal) {
 	now := time.Now()
+	issuer, version := s.signature(app.Tenant)
 	token, err := jwt.Signed(s.signer).Claims(jwt.Claims{
-		Issuer:    s.issuer(app.Tenant),
+		Issuer:    issuer,
 		Subject:   app.Object,
 		Audience:  jwt.Audience{resource},
 		IssuedAt:  jwt.NewNumericDate(now),
@@ -122,7 +134,7 @@ func (s *StandIn) issue(app App, resource string) (*tokenAnswer, *refusal) {
 		"oid":      app.Object,
 		"tid":      app.Tenant,
 		"uti":      newGUID(),
-		"ver":      "2.0",
+		"ver":      version,
 		"stand_in": standIn,
 	}).Serialize()
 	if err != nil {
