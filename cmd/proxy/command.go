@@ -29,7 +29,7 @@ type command struct {
 type operation func(ctx context.Context) error
 
 func commands() []command {
-	return []command{serveCommand(), initCommand(), probeCommand()}
+	return []command{serveCommand(), initCommand(), probeCommand(), tokenCommand()}
 }
 
 // run is the program; it returns the exit code.
@@ -76,7 +76,7 @@ func choose(args []string) (command, []string, error) {
 	}
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
 	if i < 0 {
-		return command{}, nil, fmt.Errorf("unknown command %q; want serve, init or probe, see proxy --help", args[0])
+		return command{}, nil, fmt.Errorf("unknown command %q; want serve, init, probe or token, see proxy --help", args[0])
 	}
 	return all[i], args[1:], nil
 }

@@ -34,12 +34,20 @@ func (s setting) key() string {
 func (s setting) names() string {
 	var names []string
 	if s.flag != "" {
-		names = append(names, "--"+s.flag)
+		names = append(names, dashed(s.flag))
 	}
 	if s.env != "" {
 		names = append(names, s.env)
 	}
 	return strings.Join(names, ", ")
+}
+
+// dashed is how users write a flag.
+func dashed(flag string) string {
+	if len(flag) == 1 {
+		return "-" + flag
+	}
+	return "--" + flag
 }
 
 func (s setting) help() string {
@@ -83,7 +91,7 @@ func parse(settings []setting, args []string, lookup lookupFunc) (*options, erro
 		}
 	}
 	flags.Visit(func(f *flag.Flag) {
-		o.values[f.Name], o.origins[f.Name] = f.Value.String(), "--"+f.Name
+		o.values[f.Name], o.origins[f.Name] = f.Value.String(), dashed(f.Name)
 	})
 	return o, nil
 }

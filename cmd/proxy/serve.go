@@ -40,11 +40,24 @@ func versionSetting() setting {
 	return setting{flag: "version", usage: "print the version, and exit", isSwitch: true}
 }
 
+// endpointSettings are the token to exchange, and where.
+func endpointSettings() []setting {
+	return []setting{
+		{env: "AZURE_FEDERATED_TOKEN_FILE", usage: "the projected token; required"},
+		{env: "AZURE_ENVIRONMENT", fallback: "AzurePublicCloud", usage: "the cloud, if AZURE_AUTHORITY_HOST is empty: or AzureUSGovernmentCloud or AzureChinaCloud"},
+		{env: "AZURE_AUTHORITY_HOST", usage: "where tokens are exchanged; the cloud's if empty"},
+		{env: "AZURE_KUBERNETES_TOKEN_PROXY", usage: "an https URL to exchange tokens at instead"},
+		{env: "AZURE_KUBERNETES_SNI_NAME", usage: "the name in its certificate"},
+		{env: "AZURE_KUBERNETES_CA_FILE", usage: "PEM file with the certificates to trust there"},
+		{env: "AZURE_KUBERNETES_CA_DATA", usage: "or these certificates themselves"},
+	}
+}
+
 func serveCommand() command {
 	return command{
 		name: "serve",
 		does: "answer the metadata endpoint until it is told to stop",
-		settings: []setting{
+		settings: append([]setting{
 			portSetting(),
 			{flag: "allowed-client-ids", env: "PROXY_ALLOWED_CLIENT_IDS", usage: "client IDs that requests may name, beside AZURE_CLIENT_ID, with commas between them; any if empty"},
 			{flag: "log-level", fallback: "info", usage: "debug, info, warn or error"},
@@ -53,15 +66,9 @@ func serveCommand() command {
 			versionSetting(),
 			{env: "AZURE_TENANT_ID", usage: "the directory of the identities; required"},
 			{env: "AZURE_CLIENT_ID", usage: "the identity of requests that name none"},
-			{env: "AZURE_FEDERATED_TOKEN_FILE", usage: "the projected token; required"},
-			{env: "AZURE_ENVIRONMENT", fallback: "AzurePublicCloud", usage: "the cloud, if AZURE_AUTHORITY_HOST is empty: or AzureUSGovernmentCloud or AzureChinaCloud"},
-			{env: "AZURE_AUTHORITY_HOST", usage: "where tokens are exchanged; the cloud's if empty"},
-			{env: "AZURE_KUBERNETES_TOKEN_PROXY", usage: "an https URL to exchange tokens at instead"},
-			{env: "AZURE_KUBERNETES_SNI_NAME", usage: "the name in its certificate"},
-			{env: "AZURE_KUBERNETES_CA_FILE", usage: "PEM file with the certificates to trust there"},
-			{env: "AZURE_KUBERNETES_CA_DATA", usage: "or these certificates themselves"},
-			{env: "GOGC", usage: fmt.Sprintf("how much the heap may grow between collections, in percent; %d if empty", gcPercent)},
-		},
+		}, append(endpointSettings(),
+			setting{env: "GOGC", usage: fmt.Sprintf("how much the heap may grow between collections, in percent; %d if empty", gcPercent)},
+		)...),
 		prepare: prepareServe,
 	}
 }
