@@ -4,7 +4,8 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: help build demo test e2e lint bench fuzz chaos images clean
 
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Without the v of a tag, as images and charts have it.
+VERSION  := $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown))
 FUZZTIME := 30s
 LINTER   := go tool -modfile=tools/go.mod golangci-lint
 # The go command turns cgo off where it finds no C compiler, and -race needs cgo.
@@ -53,8 +54,8 @@ chaos: ## 1,100 kills, faults of minutes, 20,000 rounds of two writers, while re
 	go test $(RACE) -count=1 -v -timeout 60m ./test/chaos -args -chaos.full
 	go test -count=1 -v -timeout 30m -run TwoWriters ./internal/publisher -args -chaos.full
 
-images: ## container images of every command
-	$(call nothing,it comes with deploy/: images and chart)
+images: ## container images of every command into dist/images, without an engine
+	go -C tools/images run . build -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)"
 
 clean: ## remove bin/ and dist/; caches outside the tree stay
 	rm -rf bin dist
