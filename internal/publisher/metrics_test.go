@@ -66,12 +66,12 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	if diff := cmp.Diff(kinds, rows(alarms, "")); diff != "" {
 		t.Errorf("kinds of alarms (-exposed +documented):\n%s", diff)
 	}
-	for _, name := range regexp.MustCompile(`issuer_sync_\w+`).FindAllString(documentation(t, "deploy/prometheus/rules.yaml"), -1) {
+	for _, name := range regexp.MustCompile(`issuer_sync_\w+`).FindAllString(documentation(t, "deploy/chart/files/rules.yaml"), -1) {
 		if !slices.Contains(exposed, name) {
 			t.Errorf("the rules use %s, which does not exist", name)
 		}
 	}
-	for _, match := range regexp.MustCompile(`kind(?:=|!~)"([^"]+)"`).FindAllStringSubmatch(documentation(t, "deploy/prometheus/rules.yaml"), -1) {
+	for _, match := range regexp.MustCompile(`kind(?:=|!~)"([^"]+)"`).FindAllStringSubmatch(documentation(t, "deploy/chart/files/rules.yaml"), -1) {
 		for kind := range strings.SplitSeq(match[1], "|") {
 			if !slices.Contains(kinds, kind) {
 				t.Errorf("the rules name the alarm %s, which does not exist", kind)
