@@ -52,7 +52,7 @@ func New(dir, name string) (*Authority, error) {
 	if a.certificate, err = x509.ParseCertificate(block.Bytes); err != nil {
 		return nil, fmt.Errorf("parsing the certificate of test authority %q: %w", name, err)
 	}
-	if err := os.WriteFile(a.File, id.Certificate, 0o600); err != nil {
+	if err := os.WriteFile(a.File, id.Certificate, 0o644); err != nil {
 		return nil, fmt.Errorf("writing the certificate of test authority %q: %w", name, err)
 	}
 	return a, nil

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -239,16 +238,9 @@ func findParts(t *testing.T) sdk.Parts {
 // adal builds the client with a version of go-autorest's adal.
 func adal(t *testing.T, parts sdk.Parts, version string) sdkProcess {
 	t.Helper()
-	file := version + ".mod"
-	if version == "0.9.24" {
-		file = "go.mod"
-	}
 	target := filepath.Join(t.TempDir(), "adal-"+version)
-	build := exec.CommandContext(t.Context(), "go", "build", "-modfile="+file, "-o", target, ".")
-	build.Dir = filepath.Join(parts.Source, "adal")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the client with adal %s: %v\n%s", version, err, out)
+	if err := parts.BuildADAL(t.Context(), version, target); err != nil {
+		t.Fatal(err)
 	}
 	return sdkProcess{line: []string{target}, resource: "https://management.azure.com/"}
 }

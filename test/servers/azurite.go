@@ -47,7 +47,7 @@ type Azurite struct {
 // printed if the test failed.
 func StartAzurite(t testing.TB) *Azurite {
 	t.Helper()
-	a := &Azurite{owner: t, program: requireAzurite(t), dir: t.TempDir()}
+	a := &Azurite{owner: t, program: RequireAzurite(t), dir: t.TempDir()}
 	var err error
 	if a.port, err = reservePort(); err != nil {
 		t.Fatal(err)

@@ -167,9 +167,9 @@ func RequireKube(t testing.TB) string {
 	return parts.KubeServers
 }
 
-// requireAzurite returns the command line that runs Azurite; without Azurite or
+// RequireAzurite returns the command line that runs Azurite's Blob service; without Azurite or
 // Node.js the test ends.
-func requireAzurite(t testing.TB) []string {
+func RequireAzurite(t testing.TB) []string {
 	t.Helper()
 	parts, err := FindParts()
 	if err != nil {

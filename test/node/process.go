@@ -1,0 +1,221 @@
+//go:build linux
+
+package node
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// process is one that runs until it is killed, by itself or with the node.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// launch starts a command; a thread is held for it, since SIGKILL is sent to the
+// process when the thread that started it ends (PR_SET_PDEATHSIG(2const)).
+func launch(name string, cmd *exec.Cmd) (*process, error) {
+	cmd.SysProcAttr = attributes(cmd.SysProcAttr)
+	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		defer close(p.done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is in its log
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	return p, nil
+}
+
+func attributes(given *syscall.SysProcAttr) *syscall.SysProcAttr {
+	if given == nil {
+		given = &syscall.SysProcAttr{}
+	}
+	given.Pdeathsig = syscall.SIGKILL
+	return given
+}
+
+func (p *process) kill() {
+	if p == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill() // the only error is that it has ended
+	<-p.done
+}
+
+// killChild kills what nsenter has started on the node, and waits for its end:
+// nsenter ends after it.
+func (p *process) killChild() error {
+	pid := p.cmd.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return fmt.Errorf("looking for the process of %s: %w", p.name, err)
+	}
+	for field := range strings.FieldsSeq(string(children)) {
+		child, err := strconv.Atoi(field)
+		if err == nil {
+			err = syscall.Kill(child, syscall.SIGKILL)
+		}
+		if err != nil {
+			return fmt.Errorf("killing %s: %w", p.name, err)
+		}
+	}
+	<-p.done
+	return nil
+}
+
+// startInit makes the node's namespaces, with their first process.
+func (n *Node) startInit(ctx context.Context) error {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), n.parts.init, "-state", n.state, "-cgroup", n.cgroup, "-hostname", Name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(n.dir, "init.log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stderr = log
+	line := make(chan string, 1)
+	// Read before the process can be waited for, which closes the pipe.
+	go func() {
+		text, _ := bufio.NewReader(output).ReadString('\n')
+		line <- text
+	}()
+	if n.init, err = launch("the node's first process", cmd); err != nil {
+		return err
+	}
+	if <-line != "ready\n" {
+		<-n.init.done
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("setting up the node's namespaces: %s", said)
+	}
+	return nil
+}
+
+// Command is a command that runs on the node, with the node's files, network,
+// names and processes, and KUBECONFIG for an administrator. It is killed with
+// its process on the machine.
+func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	enter := []string{
+		"--target", strconv.Itoa(n.init.cmd.Process.Pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--wdns=/",
+		// In the PID namespace it is a child of nsenter, and must go with it.
+		"setpriv", "--pdeathsig=KILL", "--", name,
+	}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	cmd.Env = []string{
+		"HOME=" + n.state, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"KUBECONFIG=" + n.Kubeconfig(), "TMPDIR=" + n.dir,
+	}
+	return cmd
+}
+
+// Serve starts a server on the node, which ends with the node; name is that of
+// its log.
+func (n *Node) Serve(t testing.TB, name string, cmd *exec.Cmd) {
+	t.Helper()
+	if _, err := n.serve(name, cmd); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serve starts a command of [Node.Command] as a server. Its log is dir/NAME.log.
+func (n *Node) serve(name string, cmd *exec.Cmd) (*process, error) {
+	log, err := os.OpenFile(filepath.Join(n.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	return launch(name, cmd)
+}
+
+// run runs a command of [Node.Command] to its end, and has what it printed in
+// the error.
+func run(cmd *exec.Cmd) error {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Args[len(cmd.Args)-1]), err, out)
+	}
+	return nil
+}
+
+// close ends all that runs on the node, and removes its cgroups.
+func (n *Node) close(t testing.TB) {
+	if n.init == nil {
+		return
+	}
+	n.init.kill() // the kernel kills the rest of its PID namespace
+	if n.names != nil {
+		n.names.close()
+	}
+	if err := n.removeCgroups(); err != nil {
+		t.Errorf("removing the node's cgroups: %v", err)
+	}
+	n.showLogs(t)
+}
+
+// removeCgroups removes folders, children first, until the kernel has let go of
+// the processes in them.
+func (n *Node) removeCgroups() error {
+	const attempts = 50
+	var err error
+	for range attempts {
+		if err = removeGroups("/sys/fs/cgroup/*/"+n.cgroup, "/sys/fs/cgroup/"+n.cgroup); err == nil {
+			return nil
+		}
+		pause()
+	}
+	return err
+}
+
+func removeGroups(patterns ...string) error {
+	var errs []error
+	for _, pattern := range patterns {
+		groups, err := filepath.Glob(pattern)
+		errs = append(errs, err)
+		for _, group := range groups {
+			errs = append(errs, removeTree(group))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeTree removes a group and those in it; the files in there are the kernel's.
+func removeTree(group string) error {
+	entries, err := os.ReadDir(group)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			if err := removeTree(filepath.Join(group, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return syscall.Rmdir(group)
+}
