@@ -10,7 +10,6 @@ FUZZTIME := 30s
 LINTER   := go tool -modfile=tools/go.mod golangci-lint
 # The go command turns cgo off where it finds no C compiler, and -race needs cgo.
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
-nothing   = @echo "make $@: no content yet; $(1)" >&2; exit 1
 
 help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,20 +20,22 @@ build: ## build every command into bin/: static, stripped, reproducible
 demo: ## the whole story on one machine, no cluster, no cloud, in seconds
 	@go run ./cmd/issuer-sync demo
 
-test: ## test everything; makes kube-apiserver, etcd and Azurite first (once, minutes)
+test: ## all tests but those of e2e; makes Kubernetes, Azurite and more first (once, minutes)
 ifeq ($(RACE),)
 	@echo 'There is no C compiler, so -race is left out (Debian: apt install gcc libc6-dev).'
 	@test -z "$${CI:-}" || { echo 'CI tests with -race only.' >&2; exit 1; }
 endif
 	go run ./test/install
-	go test $(RACE) -shuffle=on ./...
+	go test $(RACE) -shuffle=on $$(go list ./... | grep -vE '/test/(node|e2e)$$')
 
-e2e: ## pods on a real node, root needed
-	$(call nothing,it comes with the webhook and the proxy: pods that use their tokens on a real kubelet)
+e2e: ## the chart, images and guide on a real node, with pods; root needed; minutes
+	go run ./test/install
+	go test $(RACE) -count=1 -v -timeout 30m -p 1 ./test/node ./test/e2e
 
 lint: ## golangci-lint, go vet, gofmt
 	$(LINTER) config verify
 	$(LINTER) run
+	cd tools/images && go tool -modfile=../go.mod golangci-lint run --config=../../.golangci.yml
 	go vet ./...
 	@files=$$(gofmt -l .); test -z "$$files" || { printf 'not formatted by gofmt:\n%s\n' "$$files" >&2; exit 1; }
 

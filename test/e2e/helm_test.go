@@ -12,11 +12,10 @@ import (
 // namespace is where the chart is installed.
 const namespace = "issuer-sync"
 
-// helm runs helm on the node and returns what it printed.
-func (w *world) helm(t *testing.T, args ...string) string {
+// helm runs helm on the node.
+func (w *world) helm(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := w.Command(t.Context(), helmProgram(t), append(args, "--namespace", namespace)...)
-	return output(t, cmd, "helm "+args[0])
+	output(t, w.Command(t.Context(), helmProgram(t), append(args, "--namespace", namespace)...), "helm "+args[0])
 }
 
 // helmProgram is built once by the go command, which keeps it.

@@ -154,7 +154,7 @@ func (f *flood) wantAllGood(t *testing.T, what string, atLeast int) {
 func (w *world) readDocuments(t *testing.T, address, base string, perSecond int) *flood {
 	t.Helper()
 	client := w.client(address)
-	client.Transport.(*http.Transport).DisableKeepAlives = true //nolint:errcheck,forcetypeassert // it is its own
+	client.Transport.(*http.Transport).DisableKeepAlives = true
 	return startFlood(t, perSecond, func(ctx context.Context, n int) error {
 		document := []string{"/.well-known/openid-configuration", "/openid/v1/jwks"}[n%2]
 		body, err := fetch(ctx, client, base+document)

@@ -28,7 +28,7 @@ func (n *Node) startControlPlane(ctx context.Context, config Config) error {
 		}
 		config.Keys = []*rsa.PrivateKey{key}
 	}
-	_, err := n.serve("etcd", n.kube("etcd", "--name=test", "--data-dir="+n.state+"/etcd", "--unsafe-no-fsync",
+	_, err := n.serve("etcd", n.kube(ctx, "etcd", "--name=test", "--data-dir="+n.state+"/etcd", "--unsafe-no-fsync",
 		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
 		"--initial-cluster=test=http://127.0.0.1:2380"))
@@ -40,12 +40,12 @@ func (n *Node) startControlPlane(ctx context.Context, config Config) error {
 	}
 	// Without client-side limits, with which namespaces are ready after seconds only.
 	common := []string{"--bind-address=127.0.0.1", "--leader-elect=false", "--kube-api-qps=1000", "--kube-api-burst=2000"}
-	if _, err := n.serve(controllerUser, n.kube(controllerUser, append(common, "--kubeconfig="+n.kubeconfig(controllerUser),
+	if _, err := n.serve(controllerUser, n.kube(ctx, controllerUser, append(common, "--kubeconfig="+n.kubeconfig(controllerUser),
 		"--root-ca-file="+n.authority.File,
 		"--flex-volume-plugin-dir="+n.state+"/plugins")...)); err != nil {
 		return err
 	}
-	_, err = n.serve(schedulerUser, n.kube(schedulerUser, append(common, "--kubeconfig="+n.kubeconfig(schedulerUser))...))
+	_, err = n.serve(schedulerUser, n.kube(ctx, schedulerUser, append(common, "--kubeconfig="+n.kubeconfig(schedulerUser))...))
 	return err
 }
 
@@ -82,7 +82,7 @@ func (n *Node) startAPIServer(ctx context.Context, config Config) error {
 		args = append(args, "--service-account-issuer="+issuer)
 	}
 	var err error
-	if n.apiServer, err = n.serve("kube-apiserver", n.kube("kube-apiserver", args...)); err != nil {
+	if n.apiServer, err = n.serve("kube-apiserver", n.kube(ctx, "kube-apiserver", args...)); err != nil {
 		return err
 	}
 	return await(ctx, "the API server to be ready", n.apiServer.done, func(ctx context.Context) error {

@@ -30,15 +30,15 @@ type names struct {
 }
 
 // startNames has the node's names answered until it ends.
-func (n *Node) startNames() error {
+func (n *Node) startNames(ctx context.Context) error {
 	conn, err := within(n, func() (net.PacketConn, error) {
-		return new(net.ListenConfig).ListenPacket(context.Background(), "udp", dnsAddress+":53") //nolint:forbidigo,usetesting // it ends with the node
+		return new(net.ListenConfig).ListenPacket(ctx, "udp", dnsAddress+":53")
 	})
 	if err != nil {
 		return fmt.Errorf("listening for DNS: %w", err)
 	}
 	n.names = &names{conn: conn, client: n.client, hosts: make(map[string]string)}
-	go n.names.run()
+	go n.names.run(context.WithoutCancel(ctx))
 	return nil
 }
 
@@ -50,7 +50,7 @@ func (s *names) set(name, address string) {
 	s.hosts[strings.ToLower(name)] = address
 }
 
-func (s *names) run() {
+func (s *names) run(ctx context.Context) {
 	buffer := make([]byte, 4096)
 	for {
 		n, from, err := s.conn.ReadFrom(buffer)
@@ -59,7 +59,7 @@ func (s *names) run() {
 		}
 		question := append([]byte(nil), buffer[:n]...)
 		go func() {
-			if answer, err := s.answer(question); err == nil {
+			if answer, err := s.answer(ctx, question); err == nil {
 				_, _ = s.conn.WriteTo(answer, from) // who got none asks again
 			}
 		}()
@@ -68,7 +68,7 @@ func (s *names) run() {
 
 // answer builds the answer to a packet with one question. What is no question
 // gets none.
-func (s *names) answer(packet []byte) ([]byte, error) {
+func (s *names) answer(ctx context.Context, packet []byte) ([]byte, error) {
 	var parser dnsmessage.Parser
 	header, err := parser.Start(packet)
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *names) answer(packet []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, known := s.lookUp(strings.ToLower(strings.TrimSuffix(question.Name.String(), ".")))
+	address, known := s.lookUp(ctx, strings.ToLower(strings.TrimSuffix(question.Name.String(), ".")))
 	reply := dnsmessage.Header{
 		ID: header.ID, Response: true, Authoritative: true,
 		RecursionDesired: header.RecursionDesired, RecursionAvailable: true,
@@ -106,12 +106,12 @@ func (s *names) answer(packet []byte) ([]byte, error) {
 }
 
 // lookUp finds the address of a name that was told, or of a Service.
-func (s *names) lookUp(name string) (netip.Addr, bool) {
+func (s *names) lookUp(ctx context.Context, name string) (netip.Addr, bool) {
 	s.mu.Lock()
 	host, known := s.hosts[name]
 	s.mu.Unlock()
 	if !known {
-		host = s.service(name)
+		host = s.service(ctx, name)
 	}
 	address, err := netip.ParseAddr(host)
 	return address, err == nil && address.Is4()
@@ -119,13 +119,13 @@ func (s *names) lookUp(name string) (netip.Addr, bool) {
 
 // service returns the cluster IP of SERVICE.NAMESPACE.svc.cluster.local, if
 // there is one.
-func (s *names) service(name string) string {
+func (s *names) service(ctx context.Context, name string) string {
 	rest, is := strings.CutSuffix(name, ".svc."+clusterDomain)
 	service, namespace, two := strings.Cut(rest, ".")
 	if !is || !two || strings.Contains(namespace, ".") {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) //nolint:forbidigo,usetesting // a question has none
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	found, err := s.client.CoreV1().Services(namespace).Get(ctx, service, metav1.GetOptions{})
 	if err != nil {

@@ -98,7 +98,7 @@ func (n *Node) start(ctx context.Context, config Config) error {
 	if err := n.connect(); err != nil {
 		return err
 	}
-	if err := n.startNames(); err != nil {
+	if err := n.startNames(ctx); err != nil {
 		return err
 	}
 	if err := n.startControlPlane(ctx, config); err != nil {

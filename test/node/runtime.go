@@ -16,12 +16,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// kube is a command of the Kubernetes servers, on the node.
-func (n *Node) kube(program string, args ...string) *exec.Cmd {
-	// No end with a context: servers outlive the subtest that restarts them.
-	cmd := n.Command(context.Background(), n.parts.kube, append([]string{program}, args...)...) //nolint:forbidigo,usetesting // see above
-	cmd.Cancel = nil
-	return cmd
+// kube is a command of the Kubernetes servers, on the node. It does not end with
+// the context: servers outlive the subtest that restarts them.
+func (n *Node) kube(ctx context.Context, program string, args ...string) *exec.Cmd {
+	return n.Command(context.WithoutCancel(ctx), n.parts.kube, append([]string{program}, args...)...)
 }
 
 // Kubectl is kubectl as an administrator, on the node.
@@ -47,12 +45,12 @@ func (n *Node) startRuntime(ctx context.Context) error {
 	if err := n.importPause(ctx); err != nil {
 		return err
 	}
-	_, err = n.serve("kubelet", n.kube("kubelet", "--config="+n.path("kubelet.yaml"), "--kubeconfig="+n.kubeconfig(kubeletUser),
+	_, err = n.serve("kubelet", n.kube(ctx, "kubelet", "--config="+n.path("kubelet.yaml"), "--kubeconfig="+n.kubeconfig(kubeletUser),
 		"--hostname-override="+Name, "--node-ip="+Address, "--v=2"))
 	if err != nil {
 		return err
 	}
-	_, err = n.serve("kube-proxy", n.kube("kube-proxy", "--config="+n.path("kube-proxy.yaml")))
+	_, err = n.serve("kube-proxy", n.kube(ctx, "kube-proxy", "--config="+n.path("kube-proxy.yaml")))
 	return err
 }
 

@@ -51,7 +51,7 @@ func (n *Node) showLogs(t testing.TB) {
 	if !t.Failed() {
 		return
 	}
-	logs, _ := filepath.Glob(n.path("*.log")) //nolint:errcheck // the pattern is right
+	logs, _ := filepath.Glob(n.path("*.log")) // the pattern is right
 	for _, log := range logs {
 		content, err := os.ReadFile(log)
 		if err != nil || len(content) == 0 {

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -51,16 +52,16 @@ func (c config) setUp() error {
 	if err := c.makeCgroups(); err != nil {
 		return err
 	}
-	return setUpNetwork()
+	return setUpNetwork(context.Background())
 }
 
 // reap waits for processes whose parents are gone, such as containerd's shims,
 // until this one is killed.
 func reap() {
 	for {
-		if _, err := unix.Wait4(-1, nil, 0, nil); err == unix.ECHILD { //nolint:errorlint // as system calls return it
+		if _, err := unix.Wait4(-1, nil, 0, nil); err == unix.ECHILD {
 			// None yet. The next that is left to this process is seen at the next child's end.
-			unix.Nanosleep(&unix.Timespec{Nsec: 100_000_000}, nil) //nolint:errcheck // then it was shorter
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: 100_000_000}, nil) // or shorter, if a signal comes
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,7 +13,7 @@ import (
 // setUpNetwork gives the node an address that pods and the API server know, and
 // takes all of 10.77.0.0/24 for its own: servers that are not in the cluster
 // have addresses of their own there.
-func setUpNetwork() error {
+func setUpNetwork(ctx context.Context) error {
 	for _, line := range []string{
 		"link set lo up",
 		"link add node0 type bridge", // a device that holds an address; kernels lack "dummy" more often
@@ -21,7 +22,7 @@ func setUpNetwork() error {
 		"route add default dev node0 src 10.77.0.1",
 		"route add local 10.77.0.0/24 dev lo",
 	} {
-		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(line)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w\n%s", line, err, out)
 		}
 	}
