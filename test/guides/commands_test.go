@@ -12,7 +12,7 @@ import (
 
 // Commands of ours in examples exist, and so do their flags.
 func TestCommandsExist(t *testing.T) {
-	command := regexp.MustCompile(`(?m)(?:^ *|[|(/] ?|until |&& )(issuer-sync|webhook|proxy)((?: [a-z-]+)?)((?: [^|;&\n#]*)?)`)
+	command := regexp.MustCompile(`(?m)(?:^ *|[|(] ?|-- /|until |&& )(issuer-sync|webhook|proxy)((?: [a-z-]+)?)((?: [^|;&\n#]*)?)`)
 	flag := regexp.MustCompile(` (--[a-z-]+)`)
 	helps := map[string]string{}
 	count := 0
