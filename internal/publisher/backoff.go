@@ -23,6 +23,7 @@ const (
 type backoff struct {
 	wait  time.Duration // the last time without the random part
 	until time.Time     // zero after a success
+	err   error         // of the last try
 	// asked says that it is the other side that wants to be left alone.
 	asked bool
 }
@@ -33,6 +34,7 @@ func (b *backoff) note(err error, interval time.Duration) {
 		*b = backoff{}
 		return
 	}
+	b.err = err
 	b.wait = min(max(2*b.wait, firstRetry), lastRetry, max(interval, firstRetry))
 	wait := b.wait - time.Duration(rand.Int64N(int64(b.wait)/2+1))
 	wanted, asked := errors.AsType[*oidc.RetryAfterError](err)

@@ -120,6 +120,28 @@ func TestAFollowerBacksOff(t *testing.T) {
 	})
 }
 
+// What fails is told once and not as over before it is, also in rounds that
+// leave it in peace.
+func TestAFollowerTellsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFaulty()
+		store.suffer(func(context.Context, string, bool) error { return errDown{} })
+		follower := newBench(t, func(c *publisher.Config) {
+			c.Stores[0].Store = store
+			c.Leads = func() bool { return false }
+		})
+		follower.runs(t)
+		for range 100 {
+			follower.Notify()
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if got := strings.Count(follower.log.String(), "subject=state"); got != 1 {
+			t.Errorf("told %d times; want once:\n%s", got, follower.log)
+		}
+	})
+}
+
 // A state without keys is nobody's wish: what was served goes on.
 func TestNothingIsServedForNoKeys(t *testing.T) {
 	leader := newMedium(t, false)

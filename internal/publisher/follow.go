@@ -12,6 +12,7 @@ import (
 func (p *Publisher) follow(ctx context.Context, round *Round) {
 	round.Following = true
 	if !p.stateBackoff.due() {
+		round.fault("state", p.stateBackoff.err) // still, until it is asked again
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

@@ -80,7 +80,7 @@ func (p *Publisher) stateFault() error {
 		return fmt.Errorf("the state is in store %q: %w", first.Name, first.fault())
 	}
 	if !p.stateBackoff.due() {
-		return errors.New("the state could not be read or written a moment ago, and is left alone for a while")
+		return p.stateBackoff.err // still, until it is asked again
 	}
 	return nil
 }
