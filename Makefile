@@ -30,7 +30,7 @@ endif
 
 e2e: ## the chart, images and guide on a real node, with pods; root needed; minutes
 	go run ./test/install
-	go test $(RACE) -count=1 -v -timeout 30m -p 1 ./test/node ./test/e2e
+	ISSUER_SYNC_NODE_TESTS=1 go test $(RACE) -count=1 -v -timeout 30m -p 1 ./test/node ./test/e2e
 
 lint: ## golangci-lint, go vet, gofmt
 	$(LINTER) config verify
@@ -58,5 +58,5 @@ chaos: ## 1,100 kills, faults of minutes, 20,000 rounds of two writers, while re
 images: ## container images of every command into dist/images, without an engine
 	go -C tools/images run . build -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)"
 
-clean: ## remove bin/ and dist/; caches outside the tree stay
-	rm -rf bin dist
+clean: ## remove bin/ and dist/images/; dist/kind/ has a cluster's keys, and stays, as do caches
+	rm -rf bin dist/images

@@ -128,9 +128,13 @@ func (f standInFlags) roots() (*x509.CertPool, error) {
 
 // parseApp reads one --app.
 func parseApp(text string) (entra.App, error) {
-	values := map[string]string{"audience": azureAudience}
+	values, seen := map[string]string{"audience": azureAudience}, make(map[string]bool)
 	for field := range strings.SplitSeq(text, ",") {
 		name, value, _ := strings.Cut(field, "=")
+		if seen[name] {
+			return entra.App{}, fmt.Errorf("field %q: it is there twice; want %s", name, appForm)
+		}
+		seen[name] = true
 		switch name {
 		case "tenant", "client", "issuer", "subject", "audience":
 			values[name] = value

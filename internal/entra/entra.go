@@ -94,7 +94,7 @@ func New(config Config) (*StandIn, error) {
 		return nil, fmt.Errorf("URL of the Entra stand-in %q: want https", config.URL)
 	}
 	s := &StandIn{
-		url:      strings.TrimRight(config.URL, "/"),
+		url:      strings.ToLower(strings.TrimRight(config.URL, "/")), // all of it is a host
 		lifetime: orHour(config.Lifetime),
 		keep:     orHour(config.Keep),
 		log:      config.Log,

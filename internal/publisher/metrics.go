@@ -109,12 +109,9 @@ func (m *Metrics) recordStoreGood(round Round, store StoreResult) {
 	m.stores[subject] = true
 }
 
-// recordSources has no series for origins that are gone: their age would grow
-// for ever.
+// recordSources has no series for origins that are gone, and none at all in a
+// replica that follows and asks nobody: their age would grow for ever.
 func (m *Metrics) recordSources(round Round) {
-	if round.Following {
-		return // none was asked
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before, now := m.origins[round.Issuer], make(map[string]bool)

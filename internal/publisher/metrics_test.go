@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,6 +110,27 @@ func TestOriginsThatAreGoneHaveNoAge(t *testing.T) {
 			if n, err := testutil.GatherAndCount(registry, "issuer_sync_source_last_success_timestamp_seconds"); err != nil || n != step.want {
 				t.Errorf("%s: %d series, %v; want %d", step.name, n, err, step.want)
 			}
+		}
+	})
+}
+
+// Nor in a replica that led and now follows, and asks nobody.
+func TestAFollowerHasNoAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		var leads atomic.Bool
+		b := newBench(t, func(c *publisher.Config) { c.Metrics, c.Leads = publisher.NewMetrics(registry), leads.Load })
+		b.source.set(shows(t, "A", 1))
+		leads.Store(true)
+		b.runs(t)
+		for _, want := range []int{1, 0} {
+			synctest.Wait()
+			if n, err := testutil.GatherAndCount(registry, "issuer_sync_source_last_success_timestamp_seconds"); err != nil || n != want {
+				t.Errorf("%d series, %v; want %d", n, err, want)
+			}
+			leads.Store(false)
+			b.Notify()
+			time.Sleep(time.Second)
 		}
 	})
 }

@@ -95,7 +95,7 @@ func (k *kind) run(t *testing.T, images, name string, args ...string) {
 	cmd := k.Command(t.Context(), "env", append([]string{"--chdir=" + checkout, name}, args...)...)
 	cmd.Env = append(cmd.Env, "PATH="+k.programs+":"+os.Getenv("PATH"), "KIND="+filepath.Join(k.programs, "kind"),
 		"WORK="+filepath.Join(k.programs, "work"), "IMAGES="+images,
-		"ISSUER="+kindIssuer, "ADMIN="+k.Kubeconfig(), "CTR="+servers.RequireRuntime(t).Ctr(), "SOCKET="+k.Socket())
+		"ISSUER="+kindIssuer, "MADE="+filepath.Join(k.programs, "made"), "ADMIN="+k.Kubeconfig(), "CTR="+servers.RequireRuntime(t).Ctr(), "SOCKET="+k.Socket())
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "Got an access token.") {
 		t.Fatalf("%v; want no error, and an access token\n%s\n%s", err, out, k.state(t))

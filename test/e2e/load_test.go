@@ -93,8 +93,14 @@ type flood struct {
 
 	mu      sync.Mutex // guards what follows
 	good    int
-	errs    []error
+	errs    []failure
 	longest time.Duration
+}
+
+// failure is why an attempt failed, and when it did.
+type failure struct {
+	error
+	at time.Time
 }
 
 // startFlood makes a number of attempts a second, each by itself.
@@ -122,14 +128,14 @@ func (f *flood) count(began time.Time, err error) {
 	defer f.mu.Unlock()
 	f.longest = max(f.longest, time.Since(began))
 	if err != nil {
-		f.errs = append(f.errs, fmt.Errorf("%s: %w", time.Now().Format(time.TimeOnly), err))
+		f.errs = append(f.errs, failure{err, time.Now()})
 		return
 	}
 	f.good++
 }
 
 // stop ends the load and returns what it came to.
-func (f *flood) stop(t *testing.T, what string) (good int, errs []error) {
+func (f *flood) stop(t *testing.T, what string) (good int, errs []failure) {
 	t.Helper()
 	f.cancel()
 	f.running.Wait()
@@ -142,7 +148,7 @@ func (f *flood) wantAllGood(t *testing.T, what string, atLeast int) {
 	t.Helper()
 	good, errs := f.stop(t, what)
 	if len(errs) > 0 {
-		t.Errorf("%s: %d failed, the first: %v", what, len(errs), errs[0])
+		t.Errorf("%s: %d failed, the first at %s: %v", what, len(errs), errs[0].at.Format(time.TimeOnly), errs[0].error)
 	}
 	if good < atLeast {
 		t.Errorf("%s: only %d attempts, which proves little; want %d", what, good, atLeast)

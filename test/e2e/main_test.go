@@ -1,8 +1,5 @@
 //go:build linux
 
-// Package e2e installs issuer-sync as users do, on a real node, and then lives
-// with it: images by tools/images, the chart by helm, pods with real SDKs, a
-// rotation, kills, an upgrade, the end.
 package e2e_test
 
 import (

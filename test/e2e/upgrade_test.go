@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -72,7 +73,7 @@ func (w *world) create(ctx context.Context, name string, asking bool) error {
 func (w *world) uninstall(t *testing.T) {
 	w.startWriter(t, "writer-at-the-end")
 	w.startAsker(t, "asker-at-the-end")
-	before := get(t, w.client(blobAddress), issuer+"/openid/v1/jwks")
+	before := w.documents(t)
 	w.helm(t, "uninstall", "issuer-sync", "--wait", "--timeout", "3m")
 	node.Await(t, patience, "pods of the chart to be gone", func(ctx context.Context) error {
 		list, err := w.Client().CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
@@ -84,15 +85,34 @@ func (w *world) uninstall(t *testing.T) {
 	if err := w.unasked(t.Context(), "not-mutated"); err != nil {
 		t.Errorf("a pod with the label, when the webhook is gone: %v", err)
 	}
-	if after := get(t, w.client(blobAddress), issuer+"/openid/v1/jwks"); after != before {
-		t.Errorf("the key set in Blob storage is %s; was %s", after, before)
-	}
-	documents, err := w.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), "documents", metav1.GetOptions{})
-	if err != nil || len(documents.Data) == 0 {
-		t.Errorf("ConfigMap documents: %d entries, %v; want them to stay", len(documents.Data), err)
+	if diff := cmp.Diff(before, w.documents(t)); diff != "" {
+		t.Errorf("the documents are others (-before +after):\n%s", diff)
 	}
 	w.wantNoFailure(t, "writer-at-the-end")
 	w.wantNoFailure(t, "asker-at-the-end")
+}
+
+// documents are those in both stores.
+func (w *world) documents(t *testing.T) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	for _, path := range []string{"/.well-known/openid-configuration", "/openid/v1/jwks"} {
+		found["Blob storage "+path] = get(t, w.client(blobAddress), issuer+path)
+	}
+	object, err := w.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), "documents", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range object.Data {
+		found["ConfigMap "+name] = content
+	}
+	for name, content := range object.BinaryData {
+		found["ConfigMap "+name] = string(content)
+	}
+	if len(found) < 4 {
+		t.Fatalf("documents in Blob storage and ConfigMap: %v; want two of each", found)
+	}
+	return found
 }
 
 // unasked wants a pod with the label to be let in as it is.

@@ -41,12 +41,3 @@ func (n *Node) importArchive(ctx context.Context, archive string) error {
 	}
 	return nil
 }
-
-// Kill ends a container by SIGKILL; its ID is that of the container's status,
-// without "containerd://".
-func (n *Node) Kill(t testing.TB, container string) {
-	t.Helper()
-	if err := run(n.ctr(t.Context(), "tasks", "kill", "--signal", "SIGKILL", container)); err != nil {
-		t.Fatalf("killing container %s: %v", container, err)
-	}
-}

@@ -6,14 +6,17 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects from the node's network. The address has an IP address or a name
-// that the machine itself resolves.
+// Dial connects from the node's network to an IP address and port.
 func (n *Node) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if _, err := netip.ParseAddrPort(address); err != nil {
+		return nil, fmt.Errorf("connecting on the node: %w", err) // names are resolved by other threads
+	}
 	return within(n, func() (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, address) })
 }
 
@@ -35,7 +38,7 @@ func within[T any](n *Node, f func() (T, error)) (T, error) {
 		// finds itself in the node's network.
 		runtime.LockOSThread()
 		var r result
-		if r.err = enter(n.init.cmd.Process.Pid); r.err == nil {
+		if r.err = enter(n.PID()); r.err == nil {
 			r.value, r.err = f()
 		}
 		results <- r

@@ -1,16 +1,12 @@
 //go:build linux
 
-// Package node brings up a whole cluster for tests: the Kubernetes control plane,
-// a kubelet with containerd and runc, and kube-proxy, of one node, in Linux
-// namespaces of its own. Nothing of it is seen outside, and nothing outside of it
-// is changed but for a cgroup, which goes with it. It needs root.
-//
-//	func TestMain(m *testing.M) { program.Main(m) }
 package node
 
 import (
 	"context"
 	"crypto/rsa"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -75,11 +71,16 @@ func Start(t testing.TB, config Config) *Node {
 	t.Helper()
 	n := &Node{parts: requireParts(t), dir: t.TempDir()}
 	n.state = filepath.Join(n.dir, "state")
-	n.cgroup = "issuer-sync-test-" + filepath.Base(filepath.Dir(n.dir)) + filepath.Base(n.dir)
+	if err := removeLeftGroups(); err != nil {
+		t.Logf("removing what a killed test has left: %v", err)
+	}
+	n.cgroup = fmt.Sprintf("%s%d-%s", groupPrefix, os.Getpid(), filepath.Base(n.dir))
 	t.Cleanup(func() { n.close(t) })
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	if err := n.start(ctx, config); err != nil {
+	if err := n.start(ctx, config); errors.Is(err, errUnable) {
+		missing(t, err.Error())
+	} else if err != nil {
 		t.Fatalf("starting a node: %v", err)
 	}
 	return n

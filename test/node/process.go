@@ -106,22 +106,29 @@ func (n *Node) startInit(ctx context.Context) error {
 		line <- text
 	}()
 	if n.init, err = launch("the node's first process", cmd); err != nil {
-		return err
+		return errors.Join(errUnable, err) // it has no rights to make namespaces
 	}
 	if <-line != "ready\n" {
 		<-n.init.done
-		said, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("setting up the node's namespaces: %s", said)
+		said, err := os.ReadFile(log.Name())
+		return errors.Join(errUnable, errors.New(strings.TrimSpace(string(said))), err)
 	}
 	return nil
 }
+
+// errUnable says that the machine cannot hold a node.
+var errUnable = errors.New("this machine cannot hold a node: it wants all rights of root, and a kernel with namespaces, cgroups, overlayfs, bridges and nftables")
+
+// PID is the process ID, on the machine, of the node's first process, with which
+// all the others end.
+func (n *Node) PID() int { return n.init.cmd.Process.Pid }
 
 // Command is a command that runs on the node, with the node's files, network,
 // names and processes, and KUBECONFIG for an administrator. It is killed with
 // its process on the machine.
 func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	enter := []string{
-		"--target", strconv.Itoa(n.init.cmd.Process.Pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--wdns=/",
+		"--target", strconv.Itoa(n.PID()), "--mount", "--net", "--pid", "--ipc", "--uts", "--wdns=/",
 		// In the PID namespace it is a child of nsenter, and must go with it.
 		"setpriv", "--pdeathsig=KILL", "--", name,
 	}
@@ -176,46 +183,4 @@ func (n *Node) close(t testing.TB) {
 		t.Errorf("removing the node's cgroups: %v", err)
 	}
 	n.showLogs(t)
-}
-
-// removeCgroups removes folders, children first, until the kernel has let go of
-// the processes in them.
-func (n *Node) removeCgroups() error {
-	const attempts = 50
-	var err error
-	for range attempts {
-		if err = removeGroups("/sys/fs/cgroup/*/"+n.cgroup, "/sys/fs/cgroup/"+n.cgroup); err == nil {
-			return nil
-		}
-		pause()
-	}
-	return err
-}
-
-func removeGroups(patterns ...string) error {
-	var errs []error
-	for _, pattern := range patterns {
-		groups, err := filepath.Glob(pattern)
-		errs = append(errs, err)
-		for _, group := range groups {
-			errs = append(errs, removeTree(group))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeTree removes a group and those in it; the files in there are the kernel's.
-func removeTree(group string) error {
-	entries, err := os.ReadDir(group)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if entry.IsDir() {
-			if err := removeTree(filepath.Join(group, entry.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return syscall.Rmdir(group)
 }

@@ -13,8 +13,6 @@ import (
 	"time"
 )
 
-func pause() { time.Sleep(100 * time.Millisecond) }
-
 // await asks until it gets no error, and gives the last one if the context ends
 // before, or the process of which it is asked.
 func await(ctx context.Context, what string, ended <-chan struct{}, ask func(context.Context) error) error {

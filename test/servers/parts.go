@@ -61,7 +61,7 @@ func FindParts() (Parts, error) {
 	}
 	parts.KubeServers = filepath.Join(parts.Cache, "kube-"+kube, "kube-servers")
 	parts.Azurite = filepath.Join(parts.Cache, "azurite-"+azurite, "node_modules")
-	parts.Runtime = Runtime(filepath.Join(parts.Cache, "container-runtime"))
+	parts.Runtime = Runtime(filepath.Join(parts.Cache, "container-runtime-"+release()))
 	return parts, nil
 }
 
@@ -194,6 +194,18 @@ func missing(t testing.TB, what string) {
 		t.Fatal(message)
 	}
 	t.Skip(message)
+}
+
+// release names the release of Debian, such as "debian-12", after which its
+// packages are kept.
+func release() string {
+	content, _ := os.ReadFile("/etc/os-release") // elsewhere there are no such packages
+	found := make(map[string]string)
+	for line := range strings.Lines(string(content)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		found[name] = strings.Trim(value, `"`)
+	}
+	return found["ID"] + "-" + found["VERSION_ID"]
 }
 
 func setting(name string) string {

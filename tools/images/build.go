@@ -72,6 +72,9 @@ func parseBuild(root string, args []string, lookup func(string) (string, bool), 
 		return nil, fmt.Errorf("%w: build: %w", errUsage, err)
 	}
 	b.out = from(root, b.out)
+	if err := checkReplaceable(b.out); err != nil { // before minutes of compiling
+		return nil, err
+	}
 	var err error
 	b.roots, err = readRoots(from(root, ca))
 	return b, err
@@ -132,9 +135,8 @@ func (b *builder) compile(ctx context.Context, platform v1.Platform, dir string)
 	return nil
 }
 
-// replaceFolder has fill write a folder beside another, and puts it in the
-// other's place. It removes nothing that a build has not written.
-func replaceFolder(out string, fill func(dir string) error) error {
+// checkReplaceable refuses a folder with anything that a build has not written.
+func checkReplaceable(out string) error {
 	old, err := os.ReadDir(out)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("reading folder -out: %w", err)
@@ -142,6 +144,12 @@ func replaceFolder(out string, fill func(dir string) error) error {
 	if _, err := os.Stat(filepath.Join(out, recordFile)); err != nil && len(old) != 0 {
 		return fmt.Errorf("-out %q: there are files in it, but no %s; want a folder that is new, empty or of a former build", out, recordFile)
 	}
+	return nil
+}
+
+// replaceFolder has fill write a folder beside another, and puts it in the
+// other's place.
+func replaceFolder(out string, fill func(dir string) error) error {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return fmt.Errorf("making folder -out: %w", err)
 	}

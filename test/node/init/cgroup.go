@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 const cgroups = "/sys/fs/cgroup"
@@ -33,10 +35,20 @@ func (c config) makeCgroups() error {
 	return nil
 }
 
+// makeUnified turns on what the kubelet wants of what there is (Kubernetes
+// pkg/kubelet/cm/cgroup_v2_manager_linux.go, Validate), and the rest that runc uses.
 func (c config) makeUnified() error {
-	const controllers = "+cpuset +cpu +io +memory +pids"
-	if err := os.WriteFile(filepath.Join(cgroups, "cgroup.subtree_control"), []byte(controllers), 0); err != nil {
-		return fmt.Errorf("giving controllers %q to groups below %s, which a container without its own group tree may not: %w", controllers, cgroups, err)
+	there, err := os.ReadFile(filepath.Join(cgroups, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("reading what controllers there are: %w", err)
+	}
+	for name := range strings.FieldsSeq(string(there)) {
+		if !slices.Contains([]string{"cpuset", "cpu", "io", "memory", "hugetlb", "pids"}, name) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(cgroups, "cgroup.subtree_control"), []byte("+"+name), 0); err != nil {
+			return fmt.Errorf("turning on controller %s for groups below %s, which processes in that group itself forbid, as in a container: %w", name, cgroups, err)
+		}
 	}
 	if err := os.Mkdir(filepath.Join(cgroups, c.cgroup), 0o755); err != nil {
 		return fmt.Errorf("making a cgroup: %w", err)

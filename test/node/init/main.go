@@ -28,6 +28,10 @@ type config struct {
 	cgroup, hostname string
 }
 
+// exitUnable says that the machine cannot hold a node: a right or a feature of
+// the kernel is missing.
+const exitUnable = 3
+
 func main() {
 	var c config
 	flag.StringVar(&c.state, "state", "", "folder for what the node writes")
@@ -36,7 +40,7 @@ func main() {
 	flag.Parse()
 	if err := c.setUp(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		os.Exit(exitUnable)
 	}
 	fmt.Println("ready")
 	reap()

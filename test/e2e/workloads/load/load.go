@@ -15,9 +15,9 @@ const (
 	// patience is for one attempt: less than the 30 seconds that Kubernetes gives
 	// a pod to end, so that the summary is written in time.
 	patience = 20 * time.Second
-	// Of errors, the first few are kept, each cut.
-	maxErrors = 5
-	maxError  = 1000 // bytes
+	// Of errors, the first are kept, each cut: all that a short outage brings.
+	maxErrors = 40
+	maxError  = 300 // bytes
 )
 
 // Loop says how often something is tried.

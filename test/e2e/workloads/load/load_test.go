@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,13 +45,9 @@ func TestSummary(t *testing.T) {
 			load.Summary{OK: 2, Failed: 2, Errors: []string{"00:00:01.000 odd", "00:00:03.000 odd"}},
 		},
 		"more errors than are kept": {
-			load.Loop{Every: time.Second, For: 6500 * time.Millisecond},
-			0,
+			load.Loop{Every: time.Second, For: 40500 * time.Millisecond}, 0,
 			func(int) error { return errors.New(strings.Repeat("x", 2000)) },
-			load.Summary{Failed: 7, Errors: []string{
-				"00:00:00.000 " + strings.Repeat("x", 1000), "00:00:01.000 " + strings.Repeat("x", 1000), "00:00:02.000 " + strings.Repeat("x", 1000),
-				"00:00:03.000 " + strings.Repeat("x", 1000), "00:00:04.000 " + strings.Repeat("x", 1000),
-			}},
+			load.Summary{Failed: 41, Errors: fortyErrors()},
 		},
 		"attempts that take longer than the pace, the last beyond the end": {
 			load.Loop{Every: 100 * time.Millisecond, For: 1100 * time.Millisecond},
@@ -141,4 +138,12 @@ func run(ctx context.Context, t *testing.T, loop load.Loop, attempt func(context
 		t.Fatal(err)
 	}
 	return s
+}
+
+// fortyErrors are those of the first 40 seconds, each cut.
+func fortyErrors() (errs []string) {
+	for n := range 40 {
+		errs = append(errs, fmt.Sprintf("00:00:%02d.000 %s", n, strings.Repeat("x", 300)))
+	}
+	return errs
 }
