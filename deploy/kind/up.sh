@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source-path=SCRIPTDIR source=azure.sh
+source "$here/azure.sh"
 
 usage() {
   cat <<'USAGE'
@@ -103,13 +105,13 @@ make_cluster() {
     fill "$here/cluster.yaml" >"$work/cluster.yaml"
     kind create cluster --name "$cluster" --config "$work/cluster.yaml" --wait 5m ${KIND_IMAGE:+--image "$KIND_IMAGE"}
   fi
-  kind get kubeconfig --name "$cluster" >"$KUBECONFIG"
   check_issuer
 }
 
 # check_issuer keeps the other mode's cluster from being taken for this one's.
 check_issuer() {
   local document
+  kind get kubeconfig --name "$cluster" >"$KUBECONFIG"
   document=$(kubectl get --raw /.well-known/openid-configuration)
   case $document in
     *"\"issuer\":\"$issuer\""*) ;;
@@ -126,9 +128,14 @@ load_images() {
   done
 }
 
+# good_certificate NAME: it is there, for a day at least, and of the CA of this folder.
+good_certificate() {
+  openssl x509 -checkend 86400 -noout -in "$work/$1.crt" && openssl verify -CAfile "$work/ca.crt" "$work/$1.crt"
+} >/dev/null 2>&1
+
 # certificate NAME DNS_NAMES makes NAME.key and NAME.crt, with the CA of this folder.
 certificate() {
-  if [ -e "$work/$1.crt" ]; then
+  if good_certificate "$1"; then
     return
   fi
   printf 'subjectAltName = %s\nextendedKeyUsage = serverAuth\n' "$2" >"$work/$1.ext"
@@ -138,7 +145,7 @@ certificate() {
 
 make_certificates() {
   step "Making a CA and two certificates, in $work"
-  if [ ! -e "$work/ca.crt" ]; then
+  if ! good_certificate ca; then
     printf 'basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n' >"$work/ca.ext"
     openssl req -new -newkey rsa:2048 -nodes -keyout "$work/ca.key" -subj "/CN=CA of the kind cluster" -out "$work/ca.csr"
     openssl x509 -req -in "$work/ca.csr" -signkey "$work/ca.key" -days 365 -extfile "$work/ca.ext" -out "$work/ca.crt"
@@ -216,95 +223,6 @@ offline() {
   run_job issuer-sync verify verify.yaml 120
   step 'Running a pod that asks the stand-in for an access token'
   run_job demo sample sample-offline.yaml 180
-}
-
-# azure_names settles what is made in Azure, once.
-azure_names() {
-  location=${LOCATION:-westeurope}
-  resource_group=${RESOURCE_GROUP:-issuer-sync-kind}
-  container=${CONTAINER:-oidc}
-  identity=${IDENTITY:-issuer-sync-kind-sample}
-  mkdir -p "$work"
-  if [ -n "${STORAGE_ACCOUNT:-}" ]; then
-    printf '%s\n' "$STORAGE_ACCOUNT" >"$work/storage-account"
-  elif [ ! -e "$work/storage-account" ]; then
-    printf 'issuersync%s\n' "$(openssl rand -hex 6)" >"$work/storage-account"
-  fi
-  storage_account=$(cat "$work/storage-account")
-  issuer=https://$storage_account.blob.core.windows.net/$container
-}
-
-confirm() {
-  local subscription
-  subscription=$(az account show --query name --output tsv) || fail 'az does not know an account; run az login'
-  tenant=$(az account show --query tenantId --output tsv)
-  cat <<PLAN
-
-In Azure, in the subscription "$subscription", this makes or takes:
-  resource group   $resource_group ($location)
-  storage account  $storage_account, whose blobs anybody may read by name
-  container        $container, with the issuer's two documents and .issuer-sync/state.json: public keys and times
-  identity         $identity, with no rights, and a federated credential for
-                   system:serviceaccount:demo:sample of $issuer
-PLAN
-  if [ "$agreed" = yes ]; then
-    return
-  fi
-  if [ ! -t 0 ]; then
-    fail 'there is nobody to ask; give --yes to agree'
-  fi
-  local answer
-  read -r -p 'Go on? [y/N] ' answer
-  case $answer in
-    y | Y | yes) ;;
-    *) fail 'nothing was made' ;;
-  esac
-}
-
-# note_removal writes down how to delete what is made: what was in a group before
-# is not ours.
-note_removal() {
-  if [ -e "$work/azure-removal" ]; then
-    return
-  fi
-  if [ "$(az group exists --name "$resource_group")" = false ]; then
-    printf '  az group delete --name %s\n' "$resource_group" >"$work/azure-removal"
-  else
-    printf '  az identity delete --name %s --resource-group %s\n' "$identity" "$resource_group" >"$work/azure-removal"
-    printf '  az storage account delete --name %s --resource-group %s\n' "$storage_account" "$resource_group" >>"$work/azure-removal"
-  fi
-}
-
-make_azure() {
-  step 'Making what is in Azure'
-  note_removal
-  az group create --name "$resource_group" --location "$location" --output none
-  az storage account create --name "$storage_account" --resource-group "$resource_group" --location "$location" --sku Standard_LRS --kind StorageV2 \
-    --min-tls-version TLS1_2 --https-only true --allow-blob-public-access true --output none
-  storage_key=$(az storage account keys list --account-name "$storage_account" --resource-group "$resource_group" --query '[0].value' --output tsv)
-  AZURE_STORAGE_KEY=$storage_key az storage container create --name "$container" --account-name "$storage_account" --public-access blob --output none
-  az identity create --name "$identity" --resource-group "$resource_group" --location "$location" --output none
-  az identity federated-credential create --name demo-sample --identity-name "$identity" --resource-group "$resource_group" \
-    --issuer "$issuer" --subject system:serviceaccount:demo:sample --audiences api://AzureADTokenExchange --output none
-  client=$(az identity show --name "$identity" --resource-group "$resource_group" --query clientId --output tsv)
-}
-
-azure() {
-  azure_names
-  confirm
-  make_azure
-  make_keys
-  make_cluster
-  load_images
-  step 'Making namespaces and Secrets'
-  kubectl apply --filename "$here/namespaces.yaml"
-  kubectl create secret generic issuer-sync-storage --namespace issuer-sync --from-env-file <(printf 'AZURE_STORAGE_KEY=%s\n' "$storage_key") \
-    --dry-run=client --output yaml | kubectl apply --filename -
-  install_chart
-  step 'Looking at the issuer as a relying party does'
-  run_job issuer-sync verify verify.yaml 120
-  step 'Running a pod that asks Entra for an access token (with a new federated credential this may take minutes)'
-  run_job demo sample sample.yaml 900
 }
 
 check_tools

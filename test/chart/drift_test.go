@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,11 +39,7 @@ func TestSameAsKustomize(t *testing.T) {
 	} {
 		t.Run(folder, func(t *testing.T) {
 			t.Parallel()
-			rendered, err := template(t, values)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, want := comparables(t, parse(t, rendered), defaults), comparables(t, kustomize(t, folder), defaults)
+			got, want := comparables(t, mustRender(t, values), defaults), comparables(t, kustomize(t, folder), defaults)
 			delete(want, "Namespace issuer-sync") // helm's user makes it
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-%s +chart:\n%s", folder, diff)
@@ -54,7 +51,7 @@ func TestSameAsKustomize(t *testing.T) {
 // kustomize renders a folder of deploy/ with the installer's settings.
 func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	readSources(t)
+	readFolders(t, "deploy/webhook", "deploy/webhook-cert-manager")
 	dir := t.TempDir()
 	base, err := filepath.Abs(filepath.Join(root, folder))
 	if err != nil {
@@ -74,47 +71,91 @@ configMapGenerator:
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rendered, err := command(t.Context(), nil, "go", "tool", "-modfile=tools/go.mod", "kustomize", "build", dir)
+	rendered, err := command(t.Context(), "go", "tool", "-modfile=tools/go.mod", "kustomize", "build", dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return parse(t, rendered)
 }
 
+// readFolders reads what kustomize reads: the go command keeps results of tests,
+// and knows only of what the test itself has read.
+func readFolders(t *testing.T, folders ...string) {
+	t.Helper()
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(root, folder, "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("there is nothing in %s: %v", folder, err)
+		}
+		for _, file := range files {
+			if _, err := os.ReadFile(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // comparables returns objects by kind and name without what each of the two tools
-// adds for itself, and without what says the same as nothing.
+// adds for itself, and without what says the same as nothing. Variables of a
+// ConfigMap are as good as those that the Deployment has itself.
 func comparables(t *testing.T, objects []*unstructured.Unstructured, defaults map[string]string) map[string]any {
 	t.Helper()
 	all := make(map[string]any, len(objects))
+	settings := map[string]map[string]string{}
 	for _, object := range objects {
-		name := regexp.MustCompile(`^(issuer-sync-webhook-settings)-\w+$`).ReplaceAllString(object.GetName(), "$1")
-		object.SetName(name)
+		if object.GetKind() == "ConfigMap" {
+			settings[object.GetName()], _, _ = unstructured.NestedStringMap(object.Object, "data")
+		}
+	}
+	for _, object := range objects {
+		if _, isSettings := settings[object.GetName()]; isSettings {
+			continue
+		}
 		object.SetLabels(nil)
 		remove := func(path ...string) { unstructured.RemoveNestedField(object.Object, path...) }
 		switch object.GetKind() {
-		case "ConfigMap":
-			settings, _, _ := unstructured.NestedStringMap(object.Object, "data")
-			for setting, value := range settings {
-				if defaults[setting] == value {
-					remove("data", setting)
-				}
-			}
 		case "Deployment":
-			remove("spec", "template", "metadata", "annotations", "checksum/settings")
 			remove("spec", "revisionHistoryLimit") // the API's default
 			edit(t, object, []string{"spec", "template", "spec", "containers"}, func(container map[string]any) {
 				delete(container, "imagePullPolicy") // the API's default for such tags
-				from := container["envFrom"].([]any)[0].(map[string]any)["configMapRef"].(map[string]any)
-				from["name"] = "issuer-sync-webhook-settings"
+				container["env"] = variables(t, container, settings, defaults)
+				delete(container, "envFrom")
 			})
 		case "Service":
 			remove("spec", "type") // the API's default
 		}
-		if annotations, _, _ := unstructured.NestedMap(object.Object, "spec", "template", "metadata", "annotations"); len(annotations) == 0 {
-			remove("spec", "template", "metadata", "annotations")
-		}
-		all[object.GetKind()+" "+name] = object.Object
+		all[object.GetKind()+" "+object.GetName()] = object.Object
 	}
+	return all
+}
+
+// variables are those of a container, by name, without those that have the value
+// that the program takes for one that is not there.
+func variables(t *testing.T, container map[string]any, settings map[string]map[string]string, defaults map[string]string) map[string]any {
+	t.Helper()
+	all := map[string]any{}
+	from, _ := container["envFrom"].([]any)
+	for _, source := range from {
+		name, _, _ := unstructured.NestedString(source.(map[string]any), "configMapRef", "name")
+		if settings[name] == nil {
+			t.Fatalf("variables come from %q; want one of the ConfigMaps", source)
+		}
+		for variable, value := range settings[name] {
+			all[variable] = value
+		}
+	}
+	for _, one := range container["env"].([]any) {
+		variable := one.(map[string]any)
+		name := variable["name"].(string)
+		if _, twice := all[name]; twice {
+			t.Errorf("the variable %s is there twice", name)
+		}
+		all[name] = variable["valueFrom"]
+		if value, ok := variable["value"]; ok {
+			all[name] = value
+		}
+	}
+	maps.DeleteFunc(all, func(name string, value any) bool { return value == defaults[name] })
 	return all
 }
 
@@ -164,11 +205,7 @@ func TestPolicy(t *testing.T) {
 	if !found {
 		t.Fatal("the page has no policy.yaml")
 	}
-	rendered, err := template(t, sameValues+"assertInjection: {enabled: true}\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := slices.DeleteFunc(parse(t, rendered), func(object *unstructured.Unstructured) bool {
+	ours := slices.DeleteFunc(mustRender(t, sameValues+"assertInjection: {enabled: true}\n"), func(object *unstructured.Unstructured) bool {
 		return !strings.HasPrefix(object.GetKind(), "ValidatingAdmissionPolicy")
 	})
 	if diff := cmp.Diff(comparables(t, parse(t, block), nil), comparables(t, ours, nil)); diff != "" {

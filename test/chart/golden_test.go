@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
+
+	"github.com/issuer-sync/issuer-sync/test/helm"
 )
 
 // cases are the archives in testdata: what a case is for, values and objects.
@@ -45,11 +47,11 @@ func TestGolden(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
 			values := string(archive.Files[0].Data)
-			rendered, err := template(t, values)
+			rendered, err := helm.Render(t, values)
 			if err != nil {
 				t.Fatal(err)
 			}
-			mustHelm(t, "lint", "--strict", "--quiet", chart, "--namespace", namespace, kubeVersion, "--values", valuesFile(t, values))
+			mustHelm(t, "lint", "--strict", "--quiet", chart, "--namespace", namespace, helm.KubeVersion, "--values", helm.Values(t, values))
 			testPodSecurity(t, parse(t, rendered))
 			got := &txtar.Archive{Comment: archive.Comment, Files: []txtar.File{archive.Files[0], {Name: "objects.yaml", Data: []byte(rendered)}}}
 			if *update {
@@ -91,6 +93,7 @@ func testPodSecurity(t *testing.T, objects []*unstructured.Unstructured) {
 			}
 		}
 		testHardening(t, object.GetName(), &pod.Spec)
+		testOwnSettings(t, object.GetName(), &pod.Spec)
 	}
 	if pods == 0 {
 		t.Error("there is no Deployment")
@@ -122,6 +125,22 @@ func testHardening(t *testing.T, name string, pod *corev1.PodSpec) {
 	for _, mount := range container.VolumeMounts {
 		if strings.HasPrefix(mount.Name, "own-") == mount.ReadOnly { // those of the values are the user's
 			t.Errorf("%s: %s", name, fmt.Sprintf("mount %s: readOnly is %t", mount.MountPath, mount.ReadOnly))
+		}
+	}
+}
+
+// testOwnSettings: a pod that restarts in the middle of a roll-out reads what it
+// read before, since its settings are in no object that an upgrade changes.
+func testOwnSettings(t *testing.T, name string, pod *corev1.PodSpec) {
+	t.Helper()
+	for _, source := range pod.Containers[0].EnvFrom {
+		if source.ConfigMapRef != nil {
+			t.Errorf("%s: variables are in the ConfigMap %s", name, source.ConfigMapRef.Name)
+		}
+	}
+	for _, volume := range pod.Volumes {
+		if volume.ConfigMap != nil && !strings.HasPrefix(volume.Name, "own-") {
+			t.Errorf("%s: the volume %s is the ConfigMap %s", name, volume.Name, volume.ConfigMap.Name)
 		}
 	}
 }

@@ -12,12 +12,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
+	"github.com/issuer-sync/issuer-sync/test/helm"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
@@ -37,41 +34,15 @@ const root = "../.."
 
 // Names of the installation.
 const (
-	chart     = "deploy/chart"
-	namespace = "issuer-sync"
-	release   = "issuer-sync"
+	chart     = helm.Chart
+	namespace = helm.Namespace
+	release   = helm.Namespace
 )
 
-// kubeVersion is what is rendered for: helm built without its release's flags
-// takes itself for one of Kubernetes 1.20.
-const kubeVersion = "--kube-version=1.36.3"
-
-// buildHelm returns helm's path. The go command keeps the tools it builds, and
-// builds them before it prints where they are.
-//
-//nolint:gochecknoglobals // one build serves all tests
-var buildHelm = sync.OnceValues(func() (string, error) {
-	return command(context.Background(), nil, "go", "tool", "-modfile=tools/helm/go.mod", "-n", "helm")
-})
-
-// helm runs helm in the project's tree and returns what it prints. It knows no
-// configuration and no repository of the machine.
-func helm(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	readSources(t)
-	home := t.TempDir()
-	program, err := buildHelm()
-	if err != nil {
-		t.Fatalf("building helm: %v", err)
-	}
-	environment := []string{"HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home, "KUBECONFIG=/dev/null"}
-	return command(t.Context(), environment, strings.TrimSpace(program), args...)
-}
-
 // command returns a command's output, and in its error what it says of one.
-func command(ctx context.Context, environment []string, name string, args ...string) (string, error) {
+func command(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = root, append(os.Environ(), environment...)
+	cmd.Dir = root
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -80,47 +51,24 @@ func command(ctx context.Context, environment []string, name string, args ...str
 	return stdout.String(), nil
 }
 
-// mustHelm is helm for what must succeed.
+// mustHelm is helm.Run for what must succeed.
 func mustHelm(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := helm(t, args...)
+	out, err := helm.Run(t, args...)
 	if err != nil {
-		t.Fatalf("helm %s: %v", strings.Join(args, " "), err)
+		t.Fatal(err)
 	}
 	return out
 }
 
-// readSources reads what helm and kustomize read, as the go command keeps results
-// of tests and knows only what they read themselves.
-func readSources(t *testing.T) {
+// mustRender is helm.Render for what must succeed.
+func mustRender(t *testing.T, values string) []*unstructured.Unstructured {
 	t.Helper()
-	for _, folder := range []string{chart, "deploy/webhook", "deploy/webhook-cert-manager", "tools/helm"} {
-		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				return err
-			}
-			_, err = os.ReadFile(path)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// template returns what helm renders with values, a YAML text.
-func template(t *testing.T, values string, args ...string) (string, error) {
-	t.Helper()
-	return helm(t, append([]string{"template", release, chart, "--namespace", namespace, kubeVersion, "--values", valuesFile(t, values)}, args...)...)
-}
-
-func valuesFile(t *testing.T, values string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(path, []byte(values), 0o600); err != nil {
+	rendered, err := helm.Render(t, values)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return parse(t, rendered)
 }
 
 // parse reads YAML documents.

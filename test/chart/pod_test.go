@@ -52,7 +52,7 @@ shift; exec "$@"`
 		if strings.HasPrefix(mount.MountPath, "/var/run/") {
 			over = "/var/run"
 		}
-		command = append(command, over, c.fill(t, pod, mount.Name), mount.MountPath)
+		command = append(command, over, c.fill(t, found.Spec.Template, mount.Name), mount.MountPath)
 	}
 	command = append(command, "--", program.Build(t, "cmd/"+strings.TrimPrefix(container.Name, "issuer-sync-")))
 	command = slices.Concat(command, container.Args, arguments)
@@ -106,11 +106,6 @@ func (c *cluster) variables(t *testing.T, deployment *appsv1.Deployment) []strin
 	}
 	all := []string{"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port}
 	container := deployment.Spec.Template.Spec.Containers[0]
-	for _, source := range container.EnvFrom {
-		for name, value := range c.configMap(t, source.ConfigMapRef.Name).Data {
-			all = append(all, name+"="+value)
-		}
-	}
 	fields := map[string]string{"metadata.namespace": namespace, "metadata.name": deployment.Name + "-0", "metadata.uid": string(deployment.UID)}
 	for _, variable := range container.Env {
 		value := variable.Value
@@ -123,7 +118,7 @@ func (c *cluster) variables(t *testing.T, deployment *appsv1.Deployment) []strin
 }
 
 // fill writes what kubelet would into a volume, and returns the folder.
-func (c *cluster) fill(t *testing.T, pod corev1.PodSpec, name string) string {
+func (c *cluster) fill(t *testing.T, pod corev1.PodTemplateSpec, name string) string {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, content string) {
@@ -132,14 +127,15 @@ func (c *cluster) fill(t *testing.T, pod corev1.PodSpec, name string) string {
 			t.Fatal(err)
 		}
 	}
-	volume := pod.Volumes[slices.IndexFunc(pod.Volumes, func(volume corev1.Volume) bool { return volume.Name == name })]
-	if volume.ConfigMap != nil {
-		for key, content := range c.configMap(t, volume.ConfigMap.Name).Data {
-			write(key, content)
+	volume := pod.Spec.Volumes[slices.IndexFunc(pod.Spec.Volumes, func(volume corev1.Volume) bool { return volume.Name == name })]
+	if volume.DownwardAPI != nil {
+		for _, item := range volume.DownwardAPI.Items {
+			_, key, _ := strings.Cut(item.FieldRef.FieldPath, "metadata.annotations['")
+			write(item.Path, pod.Annotations[strings.TrimSuffix(key, "']")])
 		}
 		return dir
 	}
-	account := c.ServiceAccount(t, namespace, pod.ServiceAccountName)
+	account := c.ServiceAccount(t, namespace, pod.Spec.ServiceAccountName)
 	ca, err := os.ReadFile(account.CAFile)
 	if err != nil {
 		t.Fatal(err)

@@ -9,13 +9,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/issuer-sync/issuer-sync/internal/keytest"
+	"github.com/issuer-sync/issuer-sync/test/helm"
 	"github.com/issuer-sync/issuer-sync/test/servers"
 )
 
@@ -35,6 +35,7 @@ issuerSync:
       verify: {disabled: true}
 `
 	otherValues = releaseValues + `  logLevel: debug
+  strategy: Recreate
 timeoutSeconds: 10
 logLevel: debug
 serviceMonitor: {enabled: false}
@@ -49,8 +50,9 @@ func TestRelease(t *testing.T) {
 	c := newCluster(t)
 	t.Run("what is rendered is accepted", func(t *testing.T) { testAccepted(t, c) })
 	t.Run("notes", func(t *testing.T) { testNotes(t, c) })
+	t.Run("warnings", func(t *testing.T) { testWarnings(t, c) })
 
-	values := valuesFile(t, releaseValues)
+	values := helm.Values(t, releaseValues)
 	c.helm(t, "install", release, chart, "--values", values)
 	t.Run("rights", func(t *testing.T) { testRights(t, c) })
 	if !t.Run("the programs run with them", func(t *testing.T) { testPrograms(t, c) }) {
@@ -68,11 +70,11 @@ func TestRelease(t *testing.T) {
 			t.Errorf("after %s (-before +after):\n%s", after, diff)
 		}
 	}
-	checksum := c.checksums(t)
-	c.helm(t, "upgrade", release, chart, "--values", valuesFile(t, otherValues))
+	installed := c.pods(t)
+	c.helm(t, "upgrade", release, chart, "--values", helm.Values(t, otherValues))
 	unchanged("an upgrade")
-	for name, sum := range c.checksums(t) {
-		if sum == checksum[name] {
+	for name, upgraded := range c.pods(t) {
+		if cmp.Equal(installed[name], upgraded) {
 			t.Errorf("other settings do not roll %s out", name)
 		}
 	}
@@ -81,13 +83,16 @@ func TestRelease(t *testing.T) {
 	}
 	c.helm(t, "rollback", release, "1")
 	unchanged("a rollback")
-	if diff := cmp.Diff(checksum, c.checksums(t)); diff != "" || c.timeout(t) != 5 {
+	if diff := cmp.Diff(installed, c.pods(t)); diff != "" || c.timeout(t) != 5 {
 		t.Errorf("after the rollback (-installed +rolled back):\n%s", diff)
 	}
 	c.helm(t, "uninstall", release)
 	t.Run("what an uninstallation leaves", func(t *testing.T) { testLeft(t, c, before) })
 	c.helm(t, "install", release, chart, "--values", values)
 	t.Run("taken over", func(t *testing.T) { testTakenOver(t, c, before) })
+	c.helm(t, "upgrade", release, chart, "--values", helm.Values(t, strings.ReplaceAll(releaseValues, "      st", "#     st")))
+	t.Run("without stores", func(t *testing.T) { testWithoutStores(t, c) })
+	c.helm(t, "upgrade", release, chart, "--reuse-values") // what is null by default stays valid
 }
 
 // testPrograms: with the rights of the chart alone issuer-sync publishes and
@@ -128,6 +133,9 @@ func testEvent(t *testing.T, c *cluster) {
 		return slices.ContainsFunc(events.Items, func(event eventsv1.Event) bool {
 			return strings.HasPrefix(event.Reason, "Key") && event.Regarding.Name == "issuer-sync-0"
 		})
+	})
+	eventually(t, "both keys to be published", func() bool {
+		return strings.Count(c.configMap(t, "prod").Data["openid_v1_jwks"], `"kid"`) == 2
 	})
 }
 
@@ -170,18 +178,18 @@ func (c *cluster) documents(t *testing.T) map[string]string {
 	return all
 }
 
-// checksums are those that roll Deployments out, by their names.
-func (c *cluster) checksums(t *testing.T) map[string]string {
+// pods are the templates of the Deployments' pods, by their names.
+func (c *cluster) pods(t *testing.T) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	found, err := c.Client().AppsV1().Deployments(namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(found.Items) != 2 {
 		t.Fatalf("%d Deployments, %v", len(found.Items), err)
 	}
-	sums := map[string]string{}
+	templates := map[string]corev1.PodTemplateSpec{}
 	for _, deployment := range found.Items {
-		sums[deployment.Name] = deployment.Spec.Template.Annotations["checksum/settings"]
+		templates[deployment.Name] = deployment.Spec.Template
 	}
-	return sums
+	return templates
 }
 
 func (c *cluster) timeout(t *testing.T) int32 {
@@ -247,71 +255,21 @@ func testTakenOver(t *testing.T, c *cluster, before map[string]string) {
 	}
 }
 
-// testRights: these are all rights that the accounts have and that not every
-// ServiceAccount has.
-func testRights(t *testing.T, c *cluster) {
-	const endpoints = `{"verbs":["get"],"apiGroups":["discovery.k8s.io"],"resources":["endpointslices"],"resourceNames":["kubernetes"]}`
-	for account, wants := range map[string]map[string][]string{
-		"issuer-sync": {
-			namespace: {
-				`{"verbs":["create"],"apiGroups":[""],"resources":["serviceaccounts/token"],"resourceNames":["issuer-sync"]}`,
-				`{"verbs":["create"],"apiGroups":["events.k8s.io"],"resources":["events"]}`,
-				`{"verbs":["get","patch"],"apiGroups":[""],"resources":["configmaps"],"resourceNames":["prod","prod-state"]}`,
-				`{"verbs":["get","update"],"apiGroups":["coordination.k8s.io"],"resources":["leases"],"resourceNames":["issuer-sync"]}`,
-				`{"verbs":["get"],"nonResourceURLs":["/.well-known/openid-configuration","/openid/v1/jwks"]}`,
-			},
-			"default":     {endpoints, `{"verbs":["get"],"nonResourceURLs":["/.well-known/openid-configuration","/openid/v1/jwks"]}`},
-			"kube-system": {`{"verbs":["get"],"nonResourceURLs":["/.well-known/openid-configuration","/openid/v1/jwks"]}`},
-		},
-		"issuer-sync-webhook": {
-			namespace: {
-				`{"verbs":["get","list","watch"],"apiGroups":[""],"resources":["serviceaccounts"]}`,
-				`{"verbs":["get","patch"],"apiGroups":[""],"resources":["secrets"],"resourceNames":["issuer-sync-webhook-cert"]}`,
-				`{"verbs":["get","patch"],"apiGroups":["admissionregistration.k8s.io"],"resources":["mutatingwebhookconfigurations"],"resourceNames":["issuer-sync-webhook"]}`,
-			},
-			"kube-system": {
-				`{"verbs":["get","list","watch"],"apiGroups":[""],"resources":["serviceaccounts"]}`,
-				`{"verbs":["get","patch"],"apiGroups":["admissionregistration.k8s.io"],"resources":["mutatingwebhookconfigurations"],"resourceNames":["issuer-sync-webhook"]}`,
-			},
-		},
-	} {
-		for where, want := range wants {
-			everybody := c.rights(t, "nobody", where)
-			got := slices.DeleteFunc(c.rights(t, account, where), func(right string) bool { return slices.Contains(everybody, right) })
-			slices.Sort(want)
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("rights of %s in %s (-want +got):\n%s", account, where, diff)
-			}
-		}
+// testWithoutStores: an issuer that names no store is kept in a ConfigMap of the
+// chart's, which a replica with the chart's rights fills and serves.
+func testWithoutStores(t *testing.T, c *cluster) {
+	if configuration := c.pods(t)["issuer-sync"].Annotations["issuer-sync.yaml"]; strings.Contains(configuration, "prod-state") {
+		t.Fatalf("it has stores:\n%s", configuration)
 	}
-}
-
-// rights are those of a ServiceAccount of ours in a namespace, sorted, as JSON.
-func (c *cluster) rights(t *testing.T, account, where string) []string {
-	t.Helper()
-	client, err := kubernetes.NewForConfig(c.ServiceAccount(t, namespace, account))
-	if err != nil {
-		t.Fatal(err)
+	publisher := c.start(t, "issuer-sync", "--serve-address=127.0.0.1:0", "--admin-address=127.0.0.1:0", "--serve-linger=0s")
+	publisher.awaitReady(t, "admin")
+	kept := ""
+	eventually(t, "the ConfigMap to be filled", func() bool {
+		kept = c.configMap(t, "issuer-sync-documents-c3bd9e27").Data["openid_v1_jwks"]
+		return kept != ""
+	})
+	if served, err := get("http://" + publisher.address(t, "documents") + "/prod/openid/v1/jwks"); err != nil || served != kept {
+		t.Errorf("served %q, %v; want what is kept, %q", served, err, kept)
 	}
-	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: where}}
-	review, err = client.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(), review, metav1.CreateOptions{})
-	if err != nil || review.Status.Incomplete {
-		t.Fatalf("asking for the rights of %s: %v %s", account, err, review.Status.EvaluationError)
-	}
-	var rights []string
-	add := func(rule any) {
-		text, err := json.Marshal(rule)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rights = append(rights, string(text))
-	}
-	for _, rule := range review.Status.ResourceRules {
-		add(rule)
-	}
-	for _, rule := range review.Status.NonResourceRules {
-		add(rule)
-	}
-	slices.Sort(rights)
-	return rights
+	publisher.stop(t)
 }

@@ -3,7 +3,6 @@ package chart_test
 import (
 	"context"
 	"slices"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,10 +48,10 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// helm is mustHelm against this cluster.
+// helm is mustHelm against this cluster, in our namespace unless args name another.
 func (c *cluster) helm(t *testing.T, args ...string) string {
 	t.Helper()
-	return mustHelm(t, append(args, "--kubeconfig", c.server, "--namespace", namespace)...)
+	return mustHelm(t, append([]string{"--kubeconfig", c.server, "--namespace", namespace}, args...)...)
 }
 
 // dryRun has the API server take an object, a field that it does not know being a
@@ -89,37 +88,6 @@ func testAccepted(t *testing.T, c *cluster) {
 		}
 		if taken == 0 {
 			t.Errorf("%s has no objects", file)
-		}
-	}
-}
-
-// testNotes: what helm says at the end has what to do next, and what is dangerous.
-func testNotes(t *testing.T, c *cluster) {
-	for name, wants := range map[string][]string{
-		"default": {
-			"WEBHOOK  2 replicas, AzurePublicCloud, tenant contoso.onmicrosoft.com, audience api://AzureADTokenExchange\n",
-			"annotate serviceaccount NAME azure.workload.identity/client-id=", `"azure.workload.identity/use":"true"`,
-			"ISSUER-SYNC  is not installed: issuerSync.issuers is empty.\n",
-		},
-		"cert-manager": {
-			"There is no proxy: pods that ask for it are refused.\n",
-			"WARNING: failurePolicy is Ignore. While no replica answers, pods with the label start WITHOUT an identity and fail later.\n",
-		},
-		"issuer": {
-			"issuer-sync verify https://oidc.example.com/prod\n", "plain HTTP: let an ingress end TLS",
-			"Documents and state are in ConfigMaps prod, prod-state. Uninstalling leaves them.\n",
-		},
-	} {
-		values := valuesOf(t, name)
-		if name == "cert-manager" { // its kinds are not here
-			values = strings.Replace(values, "certManager", "self", 1)
-		}
-		said := c.helm(t, "install", release, chart, "--dry-run=server", "--hide-secret", "--values", valuesFile(t, values))
-		_, notes, _ := strings.Cut(said, "\nNOTES:\n")
-		for _, want := range wants {
-			if !strings.Contains(notes, want) {
-				t.Errorf("%s: the notes do not say %q:\n%s", name, want, notes)
-			}
 		}
 	}
 }

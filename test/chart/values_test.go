@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/issuer-sync/issuer-sync/test/docs"
+	"github.com/issuer-sync/issuer-sync/test/helm"
 )
 
 const page = "docs/chart.md"
@@ -77,7 +78,7 @@ func TestConfigurationPage(t *testing.T) {
 	}
 	values := "webhook: {enabled: false}\nimageRepository: registry.example/issuer-sync\nissuerSync:\n  issuers:" + strings.ReplaceAll(issuers, "\n", "\n  ")
 	values = strings.ReplaceAll(values, "verify: {url: https://...,", "verify: {url: https://x.test,")
-	if _, err := template(t, values); err != nil {
+	if _, err := helm.Render(t, values); err != nil {
 		t.Errorf("%v\n%s", err, values)
 	}
 }
@@ -88,11 +89,31 @@ func TestExamples(t *testing.T) {
 	parts := strings.Split(docs.Page(t, filepath.Join(root, page)), "```yaml\n# values.yaml")
 	for _, part := range parts[1:] {
 		example, _, _ := strings.Cut(part, "```")
-		if _, err := template(t, strings.ReplaceAll(example, "…", strings.Repeat("a", 64))); err != nil {
+		if _, err := helm.Render(t, strings.ReplaceAll(example, "…", strings.Repeat("a", 64))); err != nil {
 			t.Errorf("%v\n%s", err, example)
 		}
 	}
 	if len(parts) < 3 {
 		t.Errorf("the page has %d examples of values", len(parts)-1)
+	}
+}
+
+// TestServicePort: the port and what is said of it are those of what is spoken.
+func TestServicePort(t *testing.T) {
+	t.Parallel()
+	const issuer = "imageRepository: registry.example/issuer-sync\nwebhook: {enabled: false}\nissuerSync:\n  issuers: [{url: https://x.test, sources: [{cluster: {}}]}]\n"
+	for name, c := range map[string]struct{ values, want string }{
+		"plain HTTP":             {"", "port: 80\n      appProtocol: http\n"},
+		"HTTPS":                  {"  serve: {tls: {secretName: tls}}\n", "port: 443\n      appProtocol: https\n"},
+		"HTTPS at another port":  {"  serve: {tls: {secretName: tls}}\n  service: {port: 8443}\n", "port: 8443\n      appProtocol: https\n"},
+		"a port that is nothing": {"  service: {port: null}\n", "port: 80\n      appProtocol: http\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rendered, err := helm.Render(t, issuer+c.values)
+			if err != nil || !strings.Contains(rendered, c.want) {
+				t.Errorf("%v; want %q in\n%s", err, c.want, rendered)
+			}
+		})
 	}
 }

@@ -93,6 +93,9 @@ func TestGuidesCommands(t *testing.T) {
 			"az identity federated-credential create --name eks-prod --identity-name shop-app --resource-group shop --issuer " + newIssuer +
 				" --subject system:serviceaccount:shop:app --audiences api://AzureADTokenExchange",
 			"issuer-sync verify " + newIssuer + " --for entra,gcp --service-account default/default",
+			"crane push dist/images/webhook registry.example/issuer-sync/webhook:0.1.0",
+			"helm upgrade --install issuer-sync deploy/chart --namespace issuer-sync --create-namespace -f deploy/eks/values.yaml" +
+				" --set imageRepository=registry.example/issuer-sync --set azureTenantID=contoso.onmicrosoft.com --wait --timeout 5m",
 		},
 		"docs/gke.md": {
 			"gcloud iam workload-identity-pools create-cred-config projects/answer/locations/global/workloadIdentityPools/kubernetes/providers/prod" +
@@ -119,13 +122,23 @@ func TestGuidesCommands(t *testing.T) {
 	}
 }
 
-// runGuide runs a page's commands in a folder and returns the calls of programs,
-// a line each.
+// runGuide runs all commands of a page in a folder and returns the calls of
+// programs, a line each.
 func runGuide(t *testing.T, page, folder string) string {
+	t.Helper()
+	script := ""
+	for _, f := range fences(t, page, "sh") {
+		script += f.text
+	}
+	return runCommands(t, page, folder, script)
+}
+
+// runCommands runs some of them.
+func runCommands(t *testing.T, page, folder, commands string) string {
 	t.Helper()
 	bin := t.TempDir()
 	for name, says := range map[string]string{
-		"aws": newIssuer, "az": "answer", "gcloud": "answer", "helm": "", "issuer-sync": "", "jq": newIssuer, "kubectl": "",
+		"aws": newIssuer, "az": "answer", "crane": "", "gcloud": "answer", "helm": "", "issuer-sync": "", "jq": newIssuer, "kubectl": "", "make": "",
 	} {
 		stand := "#!/bin/bash\necho \"" + name + " $*\" >> '" + folder + "/calls'\n"
 		if name == "jq" {
@@ -136,11 +149,7 @@ func runGuide(t *testing.T, page, folder string) string {
 			t.Fatal(err)
 		}
 	}
-	script := "set -euo pipefail\n"
-	for _, f := range fences(t, page, "sh") {
-		script += f.text
-	}
-	command := bash(t, []string{"PATH=" + bin + ":" + path(t), "HOME=" + folder}, "-c", script)
+	command := bash(t, []string{"PATH=" + bin + ":" + path(t), "HOME=" + folder}, "-c", "set -euo pipefail\n"+commands)
 	command.Dir = folder
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("the commands of %s: %v\n%s", page, err, out)
@@ -150,6 +159,55 @@ func runGuide(t *testing.T, page, folder string) string {
 		t.Fatal(err)
 	}
 	return string(calls)
+}
+
+// TestGuidesRemoval runs the search for trusts as who comes back to the page years
+// later does, in a new shell: it must not look for an empty issuer and find
+// nothing.
+func TestGuidesRemoval(t *testing.T) {
+	t.Parallel()
+	const page = "docs/azure.md"
+	_, removal, _ := strings.Cut(read(t, page), "\n## Removal\n")
+	search := fences(t, page, "sh")
+	last := search[len(search)-1].text
+	if !strings.Contains(removal, strings.TrimSpace(strings.Split(last, "\n")[0])) {
+		t.Fatalf("the search is not in the section on removal:\n%s", last)
+	}
+	calls := runCommands(t, page, t.TempDir(), last)
+	if want := "--query [?issuer=='" + newIssuer + "'].[name, subject] --output tsv\n"; !strings.Contains(calls, want) {
+		t.Errorf("no call has %q; all:\n%s", want, calls)
+	}
+}
+
+// TestGuidesWebsite publishes as the page has it for a static website: $web is the
+// name of a container, and no variable.
+func TestGuidesWebsite(t *testing.T) {
+	t.Parallel()
+	const page = "docs/azure.md"
+	website, script := "", ""
+	for _, f := range fences(t, page, "sh") {
+		if strings.Contains(f.text, "--static-website") {
+			website = f.text
+		}
+	}
+	for i, f := range fences(t, page, "sh")[:3] { // make it, who publishes first, issuer-sync's own identity
+		script += f.text
+		if i == 0 {
+			script += website
+		}
+	}
+	folder := t.TempDir()
+	calls := runCommands(t, page, folder, script)
+	if want := "--scope answer/blobServices/default/containers/$web "; strings.Count(calls, want) != 2 {
+		t.Errorf("not both roles have %q; all:\n%s", want, calls)
+	}
+	config, err := os.ReadFile(filepath.Join(folder, "issuer-sync.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "azureBlob: {url: https://contoso.blob.core.windows.net/$web, credential: default}"; website == "" || !strings.Contains(string(config), want) {
+		t.Errorf("the configuration has no %q:\n%s", want, config)
+	}
 }
 
 // checkWritten reads what the commands wrote.

@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,30 +12,48 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/issuer-sync/issuer-sync/test/helm"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
 // TestValues renders the chart with the platforms' values. The chart's schema
-// refuses what it does not know.
+// refuses what it does not know. The redirect would take the cloud's own metadata
+// endpoint from pods on EKS and GKE.
 func TestValues(t *testing.T) {
 	t.Parallel()
-	for file, want := range map[string][]string{
-		"deploy/kubeadm/values.yaml": {"Deployment/issuer-sync", "Deployment/issuer-sync-webhook"},
-		"deploy/eks/values.yaml":     {"Deployment/issuer-sync-webhook"},
-		"deploy/gke/values.yaml":     {"Deployment/issuer-sync-webhook"},
+	for file, want := range map[string]struct {
+		deployments []string
+		mode        string // of proxies
+	}{
+		"deploy/kubeadm/values.yaml": {[]string{"issuer-sync", "issuer-sync-webhook"}, "redirect"},
+		"deploy/eks/values.yaml":     {[]string{"issuer-sync-webhook"}, "env"},
+		"deploy/gke/values.yaml":     {[]string{"issuer-sync-webhook"}, "env"},
 	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
-			objects := render(t, file)
 			var deployments []string
-			for _, object := range objects {
-				if object.Kind == "Deployment" {
-					deployments = append(deployments, object.Kind+"/"+object.Metadata.Name)
+			mode := ""
+			for _, object := range render(t, file) {
+				if object.Kind != "Deployment" {
+					continue
+				}
+				deployments = append(deployments, object.Metadata.Name)
+				container := object.Spec.Template.Spec.Containers[0]
+				if !strings.HasPrefix(container.Image, "registry.test/team/") || !strings.HasSuffix(container.Image, ":v1") {
+					t.Errorf("the image of %s is %s; want what the command line says", object.Metadata.Name, container.Image)
+				}
+				for _, variable := range container.Env {
+					if variable.Name == "WEBHOOK_PROXY_MODE" {
+						mode = variable.Value
+					}
 				}
 			}
 			slices.Sort(deployments)
-			if diff := cmp.Diff(want, deployments); diff != "" {
+			if diff := cmp.Diff(want.deployments, deployments); diff != "" {
 				t.Errorf("Deployments (-want +got):\n%s", diff)
+			}
+			if mode != want.mode {
+				t.Errorf("WEBHOOK_PROXY_MODE is %q; want %q", mode, want.mode)
 			}
 		})
 	}
@@ -70,13 +87,11 @@ func TestKubeadmConfigurations(t *testing.T) {
 		for _, variable := range container.Env {
 			variables = append(variables, variable.Name+"="+strings.Replace(variable.Value, "/var/run/secrets/azure/tokens", t.TempDir(), 1))
 		}
-		for _, o := range objects {
-			if content, ok := o.Data["issuer-sync.yaml"]; ok {
-				checkConfiguration(t, content, variables...)
-				return
-			}
+		content := objects[at].Spec.Template.Annotations["issuer-sync.yaml"]
+		if content == "" {
+			t.Fatal("its pods have no issuer-sync.yaml")
 		}
-		t.Error("no ConfigMap has issuer-sync.yaml")
+		checkConfiguration(t, content, variables...)
 	})
 }
 
@@ -129,41 +144,23 @@ current-context: a
 type object struct {
 	Kind     string
 	Metadata struct{ Name string }
-	Data     map[string]string
 	Spec     struct {
 		Template corev1.PodTemplateSpec
 	}
 }
 
-// render is what helm makes of the chart with a file of values.
+// render is what helm makes of the chart with a file of values, and what the
+// guides give on the command line.
 func render(t *testing.T, values string) (objects []object) {
 	t.Helper()
-	chart := filepath.Join(root, "deploy", "chart")
-	if _, err := os.Stat(filepath.Join(chart, "Chart.yaml")); err != nil {
+	if _, err := os.Stat(filepath.Join(root, helm.Chart, "Chart.yaml")); err != nil {
 		missing(t, "there is no chart in deploy/chart: check out the whole tree")
 	}
-	// The go command keeps results of tests, and knows only what they read.
-	err := filepath.WalkDir(chart, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			_, err = os.ReadFile(path)
-		}
-		return err
-	})
+	rendered, err := helm.Render(t, read(t, values), "--set=imageRepository=registry.test/team,image.release=v1,azureTenantID=contoso.com")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v", values, err)
 	}
-	command := exec.CommandContext(t.Context(), "go", "tool", "-modfile=tools/helm/go.mod", "helm",
-		"template", "issuer-sync", "deploy/chart", "--namespace", "issuer-sync", "--kube-version=1.36.3", "--values", values)
-	command.Dir = root
-	home := t.TempDir()
-	command.Env = append(command.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG=/dev/null")
-	var stderr strings.Builder
-	command.Stderr = &stderr
-	out, err := command.Output()
-	if err != nil {
-		t.Fatalf("helm template with %s: %v\n%s", values, err, &stderr)
-	}
-	for document := range strings.SplitSeq(string(out), "\n---\n") {
+	for document := range strings.SplitSeq(rendered, "\n---\n") {
 		var o object
 		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
 			t.Fatalf("what helm renders of %s: %v\n%s", values, err, document)

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/issuer-sync/issuer-sync/test/helm"
 )
 
 // namespace is where the chart is installed.
-const namespace = "issuer-sync"
+const namespace = helm.Namespace
 
 // helm runs helm on the node.
 func (w *world) helm(t *testing.T, args ...string) {
@@ -18,21 +20,16 @@ func (w *world) helm(t *testing.T, args ...string) {
 	output(t, w.Command(t.Context(), helmProgram(t), append(args, "--namespace", namespace)...), "helm "+args[0])
 }
 
-// helmProgram is built once by the go command, which keeps it.
 func helmProgram(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "tool", "-modfile="+filepath.Join(root(t), "tools", "helm", "go.mod"), "-n", "helm").Output()
-	if err != nil {
-		t.Fatalf("building helm: %v", err)
-	}
-	return strings.TrimSpace(string(out))
+	return helm.Program(t)
 }
 
 // chart packages the chart as a version of its own and returns its path.
 func (w *world) chart(t *testing.T, version string) string {
 	t.Helper()
 	folder := t.TempDir()
-	w.helm(t, "package", filepath.Join(root(t), "deploy", "chart"), "--destination", folder, "--version", version, "--app-version", version)
+	w.helm(t, "package", filepath.Join(root(t), helm.Chart), "--destination", folder, "--version", version, "--app-version", version)
 	return filepath.Join(folder, "issuer-sync-"+version+".tgz")
 }
 

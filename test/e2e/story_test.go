@@ -43,7 +43,7 @@ func TestStory(t *testing.T) {
 		{"install and publish", w.install},
 		{"a pod writes a blob as its identity", w.writeBlob},
 		{"old SDKs by redirect and by variable", w.oldSDKs},
-		{"the first call of a hundred pods", w.firstCalls},
+		{"the first calls of many pods", w.firstCalls},
 		{"the chart is upgraded under load", w.upgrade},
 		{"the signing key is rotated under load", w.rotate},
 		{"pods of issuer-sync are killed under load", w.killIssuerSync},

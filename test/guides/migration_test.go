@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
 
 	"github.com/issuer-sync/issuer-sync/test/docs"
 	"github.com/issuer-sync/issuer-sync/test/program"
@@ -125,10 +127,20 @@ func TestSidecarByHand(t *testing.T) {
 	}
 }
 
-// The annotation for namespaces under PodSecurity leaves out the init container
-// that these refuse.
+// What the annotation for namespaces under PodSecurity makes of a pod, these let
+// in.
 func TestEnvModeExample(t *testing.T) {
 	pods, _ := mutated(t, example(t, "restricted.yaml"))
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	for _, result := range evaluator.EvaluatePod(restricted, &pods[0].ObjectMeta, &pods[0].Spec) {
+		if !result.Allowed {
+			t.Errorf("PodSecurity restricted refuses it: %s: %s", result.ForbiddenReason, result.ForbiddenDetail)
+		}
+	}
 	if got := names(pods[0].Spec.InitContainers); got != "azwi-proxy" {
 		t.Errorf("init containers %q", got)
 	}

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/issuer-sync/issuer-sync/test/helm"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
@@ -120,7 +121,10 @@ $`,
 stores\[0\]: credential sharedKey needs credentialFile, or AZURE_STORAGE_KEY in the environment
 $`,
 	} {
-		rendered := template(t, filled(t, name, "/work"))
+		rendered, err := helm.Render(t, filled(t, name, "/work"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, image := range []string{"issuer-sync", "webhook", "proxy"} {
 			if !strings.Contains(rendered, "\"localhost/issuer-sync/"+image+":v1.2.3\"") {
 				t.Errorf("%s: there is no image %s", name, image)
@@ -136,22 +140,6 @@ $`,
 			t.Errorf("%s: it wrote %q; want %s", name, out, faults)
 		}
 	}
-}
-
-// template renders the chart with these values.
-func template(t *testing.T, values string) string {
-	t.Helper()
-	readTree(t, "../../deploy/chart")
-	cmd := exec.CommandContext(t.Context(), "go", "tool", "-modfile=tools/helm/go.mod", "helm",
-		"template", "issuer-sync", "deploy/chart", "--namespace", "issuer-sync", "--kube-version", "1.36.3", "--values", "-")
-	cmd.Dir, cmd.Stdin = "../..", strings.NewReader(values)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("rendering the chart: %v\n%s", err, &stderr)
-	}
-	return string(out)
 }
 
 // readTree reads what others read for a test: the go command keeps results, and
@@ -173,9 +161,9 @@ func readTree(t *testing.T, folder string) {
 func configuration(t *testing.T, rendered string) string {
 	t.Helper()
 	for document := range strings.SplitSeq(rendered, "\n---\n") {
-		var settings corev1.ConfigMap
-		if err := yaml.Unmarshal([]byte(document), &settings); err == nil && settings.Data["issuer-sync.yaml"] != "" {
-			return settings.Data["issuer-sync.yaml"]
+		var deployment appsv1.Deployment
+		if err := yaml.Unmarshal([]byte(document), &deployment); err == nil && deployment.Spec.Template.Annotations["issuer-sync.yaml"] != "" {
+			return deployment.Spec.Template.Annotations["issuer-sync.yaml"]
 		}
 	}
 	t.Fatalf("there is no issuer-sync.yaml in:\n%s", rendered)

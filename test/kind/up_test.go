@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/issuer-sync/issuer-sync/test/servers"
@@ -126,15 +125,21 @@ func TestOffline(t *testing.T) {
 	wantStandIn(t, kube)
 	wantCertificates(t, m.work)
 
-	// Again: what is there stays, and it is as good.
-	key := content(t, m.work, "sa.key")
+	// Again: what is there stays, and it is as good; but for a certificate that expires.
+	key, other := content(t, m.work, "sa.key"), content(t, m.work, "entra-stand-in.crt")
+	m.expire(t, "issuer-sync.csr", "issuer-sync.crt", "-CA", "ca.crt", "-CAkey", "ca.key")
 	m.good(t, "up.sh", "offline")
 	if calls := m.calls(t); slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(call, "kind create") }) {
 		t.Errorf("a second run made a cluster: %q", calls)
 	}
-	if content(t, m.work, "sa.key") != key {
-		t.Error("a second run made another key")
+	if content(t, m.work, "sa.key") != key || content(t, m.work, "entra-stand-in.crt") != other {
+		t.Error("a second run made another key, or another certificate in the place of a good one")
 	}
+	wantCertificates(t, m.work)
+	m.expire(t, "ca.csr", "ca.crt", "-signkey", "ca.key") // and all that the CA signed
+	m.good(t, "up.sh", "offline")
+	wantCertificates(t, m.work)
+	m.calls(t)
 
 	stdout = m.good(t, "down.sh")
 	if want := "Keys and certificates stay, for the next cluster: rm -r " + m.work + "\n"; stdout != want {
@@ -143,6 +148,16 @@ func TestOffline(t *testing.T) {
 	wantInOrder(t, m.calls(t), "kind delete cluster --name issuer-sync")
 	if stdout = m.good(t, "down.sh"); !strings.HasPrefix(stdout, "There is no cluster \"issuer-sync\".\n") {
 		t.Errorf("down.sh wrote %q; want that there is none", stdout)
+	}
+}
+
+// expire signs a certificate anew, for no time.
+func (m *machine) expire(t *testing.T, request, certificate string, by ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "openssl", append([]string{"x509", "-req", "-in", request, "-out", certificate, "-days", "0"}, by...)...)
+	cmd.Dir = m.work
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
@@ -212,74 +227,6 @@ func content(t *testing.T, folder, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// The mode with Azure, before the same API server; az is played.
-func TestAzure(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, "STORAGE_ACCOUNT=contoso")
-	const issuer = "https://contoso.blob.core.windows.net/oidc"
-	kube := m.startKube(t, issuer)
-	stdout := m.good(t, "up.sh", "azure", "--yes")
-	plan := regexp.MustCompile(`(?s)in the subscription "Some subscription", this makes or takes:
-  resource group   issuer-sync-kind \(westeurope\)
-  storage account  contoso, .*  container        oidc, .*  identity         issuer-sync-kind-sample, with no rights`)
-	if !plan.MatchString(stdout) || !strings.HasSuffix(stdout, "What is in Azure stays until you delete it:\n  az group delete --name issuer-sync-kind\n") {
-		t.Errorf("it does not say what it makes, and how that is deleted:\n%s", stdout)
-	}
-	wantInOrder(t, m.calls(t),
-		"az group create --name issuer-sync-kind --location westeurope --output none",
-		"az storage account create --name contoso *--allow-blob-public-access true --output none",
-		"az storage container create --name oidc --account-name contoso --public-access blob --output none",
-		"az identity create --name issuer-sync-kind-sample *",
-		"az identity federated-credential create * --issuer "+issuer+" --subject system:serviceaccount:demo:sample --audiences api://AzureADTokenExchange --output none",
-		"kind create cluster *", "kind load *", "helm upgrade *", "kubectl logs * app.kubernetes.io/name=sample *",
-	)
-	secret, err := kube.Client().CoreV1().Secrets("issuer-sync").Get(t.Context(), "issuer-sync-storage", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(map[string][]byte{"AZURE_STORAGE_KEY": []byte("c2VjcmV0+key==")}, secret.Data); diff != "" {
-		t.Errorf("the Secret (-want +got):\n%s", diff)
-	}
-	account, err := kube.Client().CoreV1().ServiceAccounts("demo").Get(t.Context(), "sample", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := account.Annotations["azure.workload.identity/client-id"], "44444444-4444-4444-4444-444444444444"; got != want {
-		t.Errorf("the sample's client ID is %s; want the identity's, %s", got, want)
-	}
-	values := content(t, m.work, "values.yaml")
-	for _, want := range []string{"azureTenantID: 33333333-3333-3333-3333-333333333333", "- url: " + issuer, `azureBlob: {url: "` + issuer + `", credential: sharedKey}`} {
-		if !strings.Contains(values, want) {
-			t.Errorf("the values do not have %s:\n%s", want, values)
-		}
-	}
-	if stdout := m.good(t, "down.sh"); !strings.HasSuffix(stdout, "What is in Azure stays until you delete it:\n  az group delete --name issuer-sync-kind\n") {
-		t.Errorf("down.sh wrote %q; want what stays in Azure", stdout)
-	}
-}
-
-// A cluster whose tokens say something else is not taken for this mode's; and
-// what was in a resource group before is not to be deleted with it.
-func TestWhatIsThereIsNotOurs(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, "FAKE_GROUP=true", "RESOURCE_GROUP=ours")
-	m.startKube(t, issuer)
-	_, stderr, code := m.run(t, "up.sh", "azure", "--yes")
-	want := regexp.MustCompile(`up.sh: tokens of the cluster "issuer-sync" do not say https://issuersync[0-9a-f]{12}.blob.core.windows.net/oidc: ` +
-		`its discovery document is .*"` + issuer + `".*; run down.sh first, or set CLUSTER to another name\n$`)
-	if code != 1 || !want.MatchString(stderr) {
-		t.Errorf("exit code %d, stderr %q; want 1 and %s", code, stderr, want)
-	}
-	account := strings.TrimSpace(content(t, m.work, "storage-account"))
-	if !regexp.MustCompile(`^issuersync[0-9a-f]{12}$`).MatchString(account) {
-		t.Errorf("the storage account is called %q; want 24 letters and digits at most", account)
-	}
-	removal := "  az identity delete --name issuer-sync-kind-sample --resource-group ours\n  az storage account delete --name " + account + " --resource-group ours\n"
-	if diff := cmp.Diff(removal, content(t, m.work, "azure-removal")); diff != "" {
-		t.Errorf("how to delete (-want +got):\n%s", diff)
-	}
 }
 
 // What a Job said, and why it did not complete, is shown.

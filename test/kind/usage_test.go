@@ -84,8 +84,8 @@ func TestShellcheck(t *testing.T) {
 		t.Skip("shellcheck is not installed; on Debian: apt install shellcheck")
 	}
 	scripts, err := filepath.Glob(filepath.Join(folder, "*.sh"))
-	if err != nil || len(scripts) != 3 {
-		t.Fatalf("found %q, %v; want three scripts", scripts, err)
+	if err != nil || len(scripts) != 4 {
+		t.Fatalf("found %q, %v; want four scripts", scripts, err)
 	}
 	played, err := filepath.Glob("testdata/*/*")
 	if err != nil {

@@ -10,15 +10,50 @@ says nothing if all is well.
 {{- if include "issuer-sync.publishes" . }}
 {{- include "issuer-sync.imageCheck" (dict "root" . "image" .Values.issuerSync.image "value" "issuerSync.image") }}
 {{- include "issuer-sync.budgetCheck" (dict "budget" .Values.issuerSync.podDisruptionBudget "value" "issuerSync.podDisruptionBudget") }}
-{{- range include "issuer-sync.configMaps" . | fromYamlArray }}
-{{- if has . (list "issuer-sync-settings" "issuer-sync-webhook-settings" "kube-root-ca.crt") }}
-{{- fail (printf "issuerSync.issuers: the configMap store %q has the name of another ConfigMap in this namespace; want a name of its own" .) }}
-{{- end }}
-{{- end }}
+{{- include "issuer-sync.issuerChecks" . }}
 {{- if and .Values.issuerSync.ingress.enabled (not .Values.issuerSync.serve.enabled) }}
 {{- fail "issuerSync.ingress.enabled is true, and issuerSync.serve.enabled false; an ingress needs the server, so want both or no ingress" }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What cmd/issuer-sync refuses, too, but in a pod. Call it with the root. */}}
+{{- define "issuer-sync.issuerChecks" -}}
+{{- $urls := list }}
+{{- $paths := list }}
+{{- $places := list }}
+{{- range $i, $issuer := .Values.issuerSync.issuers }}
+{{- $at := printf "issuerSync.issuers[%d]" $i }}
+{{- if has .url $urls }}
+{{- fail (printf "%s.url is that of another issuer, %s; want each issuer once" $at .url) }}
+{{- end }}
+{{- $urls = append $urls .url }}
+{{- $path := trimSuffix "/" (urlParse .url).path }}
+{{- if and (has $path $paths) $.Values.issuerSync.serve.enabled }}
+{{- fail (printf "%s.url has the path %q, as another issuer, and one server cannot tell them apart; want another path, or issuerSync.serve.enabled=false" $at $path) }}
+{{- end }}
+{{- $paths = append $paths $path }}
+{{- if not (or .stores $.Values.issuerSync.serve.enabled) }}
+{{- fail (printf "%s has no stores, and issuerSync.serve.enabled is false, so nobody could read its documents; want one of them" $at) }}
+{{- end }}
+{{- range append (.stores | default list) (.state | default dict) }}
+{{- $place := include "issuer-sync.place" . }}
+{{- if and $place (has $place $places) }}
+{{- fail (printf "%s has the %s, which is in use already; want each store once" $at $place) }}
+{{- end }}
+{{- $places = append $places $place }}
+{{- end }}
+{{- end }}
+{{- if has "kube-root-ca.crt" (include "issuer-sync.configMaps" . | fromYamlArray) }}
+{{- fail "issuerSync.issuers: the configMap store \"kube-root-ca.crt\" has the name of another ConfigMap in this namespace; want a name of its own" }}
+{{- end }}
+{{- end }}
+
+{{/* The same words for stores in the same place. Call it with a store. */}}
+{{- define "issuer-sync.place" -}}
+{{- with .azureBlob }}{{ printf "azureBlob %s" (trimSuffix "/" .url) }}{{ end }}
+{{- with .directory }}{{ printf "directory %s" (clean .path) }}{{ end }}
+{{- with .configMap }}{{ list "configMap" .kubeconfig .context (printf "%s/%s" .namespace .name) | compact | join " " }}{{ end }}
 {{- end }}
 
 {{- define "issuer-sync.webhookChecks" -}}
@@ -42,10 +77,26 @@ says nothing if all is well.
 {{- fail (printf "assertInjection.enabled is true, and Kubernetes is %s; ValidatingAdmissionPolicies need 1.30 or newer" .Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- include "issuer-sync.budgetCheck" (dict "budget" .Values.podDisruptionBudget "value" "podDisruptionBudget") }}
+{{- $metrics := splitList ":" .Values.metricsAddr | last | int }}
+{{- if has (int .Values.service.targetPort) (list 9440 $metrics) }}
+{{- fail (printf "service.targetPort %v is in use: 9440 is for health, and metricsAddr is %q; want another port" .Values.service.targetPort .Values.metricsAddr) }}
+{{- end }}
+{{- if eq $metrics 9440 }}
+{{- fail (printf "metricsAddr %q has the port for health, 9440; want another port" .Values.metricsAddr) }}
+{{- end }}
 {{- $endpoint := .Values.customTokenEndpoint }}
 {{- $set := list $endpoint.annotationSuffix $endpoint.audience $endpoint.azureKubernetesTokenProxy | compact | len }}
 {{- if and (gt $set 0) (lt $set 3) }}
 {{- fail "customTokenEndpoint is incomplete; want all of annotationSuffix, audience and azureKubernetesTokenProxy, or none" }}
+{{- end }}
+{{- if and $set (gt (list $endpoint.azureKubernetesCaData $endpoint.azureKubernetesCAConfigMapName $endpoint.azureKubernetesCACTBSignerName | compact | len) 1) }}
+{{- fail "customTokenEndpoint has its CA more than once; want one of azureKubernetesCaData, azureKubernetesCAConfigMapName and azureKubernetesCACTBSignerName" }}
+{{- end }}
+{{- if and $set $endpoint.azureKubernetesCACTBLabelSelector (not $endpoint.azureKubernetesCACTBSignerName) }}
+{{- fail "customTokenEndpoint.azureKubernetesCACTBLabelSelector is set without azureKubernetesCACTBSignerName; want both" }}
+{{- end }}
+{{- if and $set (eq (lower $endpoint.audience) (include "issuer-sync.audience" . | lower)) }}
+{{- fail (printf "customTokenEndpoint.audience %q is that of the tokens for Azure; want another one" $endpoint.audience) }}
 {{- end }}
 {{- end }}
 

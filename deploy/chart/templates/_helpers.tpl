@@ -23,12 +23,27 @@ harder, before the kernel would end the process. Nothing for a limit in other
 units. Call it with resources.
 */}}
 {{- define "issuer-sync.goMemLimit" -}}
-{{- $limit := dig "limits" "memory" "" . | toString }}
+{{- $limit := dig "memory" "" ((. | default dict).limits | default dict) | toString }}
 {{- if regexMatch "^[0-9]+Mi$" $limit }}
 {{- printf "%dMiB" (div (mul 4 (trimSuffix "Mi" $limit | int64)) 5) }}
 {{- else if regexMatch "^[0-9]+Gi$" $limit }}
 {{- printf "%dMiB" (div (mul 4096 (trimSuffix "Gi" $limit | int64)) 5) }}
 {{- end }}
+{{- end }}
+
+{{/*
+"true" if a budget lets no pod go, so that a node cannot be drained. Call it with
+budget and replicas.
+*/}}
+{{- define "issuer-sync.undrainable" -}}
+{{- $replicas := int .replicas }}
+{{- $least := toString .budget.minAvailable }}
+{{- $needed := trimSuffix "%" $least | int }}
+{{- if hasSuffix "%" $least }}
+{{- $needed = div (mul $needed $replicas | add 99) 100 | int }}
+{{- end }}
+{{- $most := toString .budget.maxUnavailable }}
+{{- if and (gt $replicas 0) (or (has $most (list "0" "0%")) (and (not (kindIs "invalid" .budget.minAvailable)) (ge $needed $replicas))) }}true{{ end }}
 {{- end }}
 
 {{/* Security of our pods: PodSecurity restricted. */}}

@@ -9,8 +9,18 @@ locals {
   container    = local.website ? "$web" : var.container_name
   container_id = local.website ? "${azurerm_storage_account.issuer.id}/blobServices/default/containers/$web" : azurerm_storage_container.documents[0].id
 
-  # A credential for each workload and issuer, under a name that stays when others come and go.
-  issuers = merge({ issuer = local.issuer }, { for issuer in var.accepted_issuers : substr(sha256(issuer), 0, 8) => issuer })
+  # Which issuers there are must be known before Azure has told the account's address: this stands for it, without domain and zone.
+  own = coalesce(var.issuer, local.website ? "https://${var.storage_account_name}.web" : "https://${var.storage_account_name}.blob/${var.container_name}")
+
+  # An issuer's key, from which its credentials have their names, is the same whether it is the own one or an accepted one.
+  keys = {
+    for issuer in setunion([local.own], var.accepted_issuers) :
+    issuer => substr(sha256(replace(issuer, "/^(https://[a-z0-9]+)(\\.z[0-9]+)?\\.(blob|web)\\.core\\.[a-z]+\\.[a-z]+/", "$1.$3")), 0, 8)
+  }
+  issuers = merge(
+    { for issuer in var.accepted_issuers : local.keys[issuer] => issuer },
+    { (local.keys[local.own]) = local.issuer },
+  )
   accounts = merge(
     { for name, workload in var.workloads : name => workload },
     { (var.publisher_name) = var.publisher },

@@ -18,6 +18,11 @@ output "publisher_client_id" {
   value       = azurerm_user_assigned_identity.this[var.publisher_name].client_id
 }
 
+output "publisher_principal_id" {
+  description = "issuer-sync's own, for roles elsewhere: a second module's publisher_principal_ids."
+  value       = azurerm_user_assigned_identity.this[var.publisher_name].principal_id
+}
+
 output "workload_client_ids" {
   description = "By workload: the annotation azure.workload.identity/client-id of its ServiceAccount."
   value       = { for name in keys(var.workloads) : name => azurerm_user_assigned_identity.this[name].client_id }

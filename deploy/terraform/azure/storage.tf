@@ -55,6 +55,11 @@ resource "azurerm_storage_container" "documents" {
   storage_account_id = azurerm_storage_account.issuer.id
   # Anybody may read a blob whose name they know; nobody may list.
   container_access_type = "blob"
+
+  lifecycle {
+    # Another name, or a website instead, would take the documents of a live issuer with it.
+    prevent_destroy = true
+  }
 }
 
 resource "azurerm_storage_account_static_website" "documents" {
@@ -62,4 +67,8 @@ resource "azurerm_storage_account_static_website" "documents" {
 
   storage_account_id = azurerm_storage_account.issuer.id
   error_404_document = "404.html"
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }

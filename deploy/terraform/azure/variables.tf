@@ -22,7 +22,7 @@ variable "storage_account_name" {
 }
 
 variable "publish_in" {
-  description = "Where the documents are public: \"container\", which needs anonymous access to blobs, or \"website\", where a policy forbids that."
+  description = "Where the documents are public: \"container\", which needs anonymous access to blobs, or \"website\", where a policy forbids that. Never change it after the first apply: a new place is a second module."
   type        = string
   default     = "container"
   nullable    = false
@@ -34,19 +34,19 @@ variable "publish_in" {
 }
 
 variable "container_name" {
-  description = "The container, one for each issuer. It is part of the issuer. Not used for a website, whose container is $web."
+  description = "The container, one for each issuer. It is part of the issuer. Not used for a website, whose container is $web. Never change it after the first apply: a new container is a second module."
   type        = string
   default     = "oidc"
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z0-9](-?[a-z0-9]){2,62}$", var.container_name))
+    condition     = can(regex("^[a-z0-9](-?[a-z0-9])+$", var.container_name)) && length(var.container_name) >= 3 && length(var.container_name) <= 63
     error_message = "container_name: want 3 to 63 lower-case letters, digits and single hyphens, no hyphen at an end."
   }
 }
 
 variable "issuer" {
-  description = "The exact issuer, if it is not the address of the storage: that of a CDN or a domain of yours in front of it."
+  description = "The exact issuer, if it is not the address of the storage: that of a CDN or a domain of yours in front of it. Never change it after the first apply, but in a change of the issuer: see the README."
   type        = string
   default     = null
 
@@ -57,7 +57,7 @@ variable "issuer" {
 }
 
 variable "accepted_issuers" {
-  description = "Issuers that every federated credential is made for, too: the other one while a cluster changes its issuer."
+  description = "Issuers that every federated credential is made for, too: the other one while a cluster changes its issuer. As text, not as another module's output."
   type        = set(string)
   default     = []
   nullable    = false

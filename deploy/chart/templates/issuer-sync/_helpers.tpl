@@ -1,11 +1,26 @@
 {{/*
+The issuers as a YAML list, each with a store: one that has none gets a ConfigMap
+here, which all replicas serve from. Its name is of the URL, so that it is the
+same wherever the issuer stands in the list. Call it with the root.
+*/}}
+{{- define "issuer-sync.issuers" -}}
+{{- $issuers := list }}
+{{- range .Values.issuerSync.issuers }}
+{{- $name := printf "issuer-sync-documents-%s" (.url | sha256sum | trunc 8) }}
+{{- $own := dict "configMap" (dict "namespace" $.Release.Namespace "name" $name) }}
+{{- $issuers = append $issuers (set (deepCopy .) "stores" (.stores | default (list $own))) }}
+{{- end }}
+{{- toYaml $issuers }}
+{{- end }}
+
+{{/*
 Names of the ConfigMaps of the release's namespace that issuers' documents and
 state are in, as a YAML list. Call it with the root.
 */}}
 {{- define "issuer-sync.configMaps" -}}
 {{- $names := list }}
-{{- range .Values.issuerSync.issuers }}
-{{- range append (.stores | default list) (.state | default dict) }}
+{{- range include "issuer-sync.issuers" . | fromYamlArray }}
+{{- range append .stores (.state | default dict) }}
 {{- with .configMap }}
 {{- if and (eq .namespace $.Release.Namespace) (not .kubeconfig) }}
 {{- $names = append $names .name }}
@@ -50,10 +65,18 @@ none. Call it with the root.
 {{- ternary 8443 8080 (not (empty .Values.issuerSync.serve.tls.secretName)) }}
 {{- end }}
 
+{{/*
+The Service's port. Plain HTTP is not at 443: ingress controllers (Traefik is one)
+take that for HTTPS. Call it with the root.
+*/}}
+{{- define "issuer-sync.servicePort" -}}
+{{- .Values.issuerSync.service.port | default (ternary 443 80 (not (empty .Values.issuerSync.serve.tls.secretName))) }}
+{{- end }}
+
 {{/* issuer-sync.yaml. Call it with the root. */}}
 {{- define "issuer-sync.configuration" -}}
 {{- with .Values.issuerSync -}}
-issuers: {{- toYaml .issuers | nindent 2 }}
+issuers: {{- include "issuer-sync.issuers" $ | nindent 2 }}
 serve:
   {{- if .serve.enabled }}
   address: {{ printf ":%s" (include "issuer-sync.servePort" $) | quote }}

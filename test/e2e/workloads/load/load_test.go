@@ -45,7 +45,8 @@ func TestSummary(t *testing.T) {
 			load.Summary{OK: 2, Failed: 2, Errors: []string{"00:00:01.000 odd", "00:00:03.000 odd"}},
 		},
 		"more errors than are kept": {
-			load.Loop{Every: time.Second, For: 40500 * time.Millisecond}, 0,
+			load.Loop{Every: time.Second, For: 40500 * time.Millisecond},
+			0,
 			func(int) error { return errors.New(strings.Repeat("x", 2000)) },
 			load.Summary{Failed: 41, Errors: fortyErrors()},
 		},
