@@ -1,9 +1,7 @@
 package chart_test
 
 import (
-	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -15,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/issuer-sync/issuer-sync/test/docs"
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
@@ -51,48 +50,7 @@ func TestSameAsKustomize(t *testing.T) {
 // kustomize renders a folder of deploy/ with the installer's settings.
 func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	readFolders(t, "deploy/webhook", "deploy/webhook-cert-manager")
-	dir := t.TempDir()
-	base, err := filepath.Abs(filepath.Join(root, folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if base, err = filepath.Rel(dir, base); err != nil { // the only form that kustomize takes
-		t.Fatal(err)
-	}
-	kustomization := fmt.Sprintf(`
-resources: [%s]
-configMapGenerator:
-  - name: issuer-sync-webhook-settings
-    namespace: issuer-sync
-    behavior: merge
-    literals: [AZURE_TENANT_ID=%s, "PROXY_IMAGE=registry.invalid/issuer-sync/proxy:devel"]
-`, base, tenantID)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	rendered, err := command(t.Context(), "go", "tool", "-modfile=tools/go.mod", "kustomize", "build", dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parse(t, rendered)
-}
-
-// readFolders reads what kustomize reads: the go command keeps results of tests,
-// and knows only of what the test itself has read.
-func readFolders(t *testing.T, folders ...string) {
-	t.Helper()
-	for _, folder := range folders {
-		files, err := filepath.Glob(filepath.Join(root, folder, "*"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("there is nothing in %s: %v", folder, err)
-		}
-		for _, file := range files {
-			if _, err := os.ReadFile(file); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	return manifests.Webhook(t, root, folder, "AZURE_TENANT_ID="+tenantID, "PROXY_IMAGE=registry.invalid/issuer-sync/proxy:devel")
 }
 
 // comparables returns objects by kind and name without what each of the two tools
@@ -208,7 +166,7 @@ func TestPolicy(t *testing.T) {
 	ours := slices.DeleteFunc(mustRender(t, sameValues+"assertInjection: {enabled: true}\n"), func(object *unstructured.Unstructured) bool {
 		return !strings.HasPrefix(object.GetKind(), "ValidatingAdmissionPolicy")
 	})
-	if diff := cmp.Diff(comparables(t, parse(t, block), nil), comparables(t, ours, nil)); diff != "" {
+	if diff := cmp.Diff(comparables(t, manifests.Parse(t, []byte(block)), nil), comparables(t, ours, nil)); diff != "" {
 		t.Errorf("-docs/webhook.md +chart:\n%s", diff)
 	}
 }

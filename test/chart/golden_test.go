@@ -15,6 +15,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 
 	"github.com/issuer-sync/issuer-sync/test/helm"
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 )
 
 // cases are the archives in testdata: what a case is for, values and objects.
@@ -52,7 +53,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustHelm(t, "lint", "--strict", "--quiet", chart, "--namespace", namespace, helm.KubeVersion, "--values", helm.Values(t, values))
-			testPodSecurity(t, parse(t, rendered))
+			testPodSecurity(t, manifests.Parse(t, []byte(rendered)))
 			got := &txtar.Archive{Comment: archive.Comment, Files: []txtar.File{archive.Files[0], {Name: "objects.yaml", Data: []byte(rendered)}}}
 			if *update {
 				if err := os.WriteFile(file, txtar.Format(got), 0o644); err != nil {

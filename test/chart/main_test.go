@@ -8,20 +8,17 @@ package chart_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/issuer-sync/issuer-sync/test/helm"
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
@@ -68,27 +65,7 @@ func mustRender(t *testing.T, values string) []*unstructured.Unstructured {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parse(t, rendered)
-}
-
-// parse reads YAML documents.
-func parse(t *testing.T, documents string) []*unstructured.Unstructured {
-	t.Helper()
-	var objects []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(documents), 4<<10)
-	for {
-		object := new(unstructured.Unstructured)
-		err := decoder.Decode(object)
-		if errors.Is(err, io.EOF) {
-			return objects
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
-		}
-	}
+	return manifests.Parse(t, []byte(rendered))
 }
 
 func convert(t *testing.T, object *unstructured.Unstructured, into any) {

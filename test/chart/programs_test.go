@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/issuer-sync/issuer-sync/test/docs"
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 	"github.com/issuer-sync/issuer-sync/test/program"
 )
 
@@ -22,7 +23,7 @@ func TestProgramsTakeTheSettings(t *testing.T) {
 	for file, archive := range cases(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			for _, object := range parse(t, string(archive.Files[1].Data)) {
+			for _, object := range manifests.Parse(t, archive.Files[1].Data) {
 				if object.GetKind() == "Deployment" {
 					var found appsv1.Deployment
 					convert(t, object, &found)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
 
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 	"github.com/issuer-sync/issuer-sync/test/servers"
 )
 
@@ -77,7 +78,7 @@ func testAccepted(t *testing.T, c *cluster) {
 	foreign := []string{"cert-manager.io", "monitoring.coreos.com"}
 	for file, archive := range cases(t) {
 		taken := 0
-		for _, object := range parse(t, string(archive.Files[1].Data)) {
+		for _, object := range manifests.Parse(t, archive.Files[1].Data) {
 			if slices.Contains(foreign, object.GroupVersionKind().Group) {
 				continue
 			}

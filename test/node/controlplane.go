@@ -53,7 +53,7 @@ func (n *Node) startControlPlane(ctx context.Context, config Config) error {
 // change of its manifest on a control plane node. It returns when it is ready.
 func (n *Node) RestartAPIServer(t testing.TB, config Config) {
 	t.Helper()
-	if err := n.apiServer.killChild(); err != nil {
+	if err := killChild(n.apiServer); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -85,7 +85,7 @@ func (n *Node) startAPIServer(ctx context.Context, config Config) error {
 	if n.apiServer, err = n.serve("kube-apiserver", n.kube(ctx, "kube-apiserver", args...)); err != nil {
 		return err
 	}
-	return await(ctx, "the API server to be ready", n.apiServer.done, func(ctx context.Context) error {
+	return await(ctx, "the API server to be ready", n.apiServer.Done(), func(ctx context.Context) error {
 		return n.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/issuer-sync/issuer-sync/test/authority"
+	"github.com/issuer-sync/issuer-sync/test/process"
 )
 
 // Addresses of the node. All of 10.77.0.0/24 is its own: servers that stand for
@@ -54,13 +55,13 @@ type Node struct {
 	state     string // below dir: a file system that only the node sees
 	parts     parts
 	authority *authority.Authority
-	init      *process
+	init      *process.Process
 	cgroup    string
 	names     *names
 	config    *rest.Config
 	client    kubernetes.Interface
 
-	apiServer *process
+	apiServer *process.Process
 }
 
 // Start brings up a node and returns when it is ready and pods can be created in

@@ -10,65 +10,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/issuer-sync/issuer-sync/test/process"
 )
-
-// process is one that runs until it is killed, by itself or with the node.
-type process struct {
-	name string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-}
-
-// launch starts a command; a thread is held for it, since SIGKILL is sent to the
-// process when the thread that started it ends (PR_SET_PDEATHSIG(2const)).
-func launch(name string, cmd *exec.Cmd) (*process, error) {
-	cmd.SysProcAttr = attributes(cmd.SysProcAttr)
-	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		defer close(p.done)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("starting %s: %w", name, err)
-	}
-	return p, nil
-}
-
-func attributes(given *syscall.SysProcAttr) *syscall.SysProcAttr {
-	if given == nil {
-		given = &syscall.SysProcAttr{}
-	}
-	given.Pdeathsig = syscall.SIGKILL
-	return given
-}
-
-func (p *process) kill() {
-	if p == nil {
-		return
-	}
-	_ = p.cmd.Process.Kill() // the only error is that it has ended
-	<-p.done
-}
 
 // killChild kills what nsenter has started on the node, and waits for its end:
 // nsenter ends after it.
-func (p *process) killChild() error {
-	pid := p.cmd.Process.Pid
+func killChild(p *process.Process) error {
+	pid := p.PID()
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
-		return fmt.Errorf("looking for the process of %s: %w", p.name, err)
+		return fmt.Errorf("looking for a process on the node: %w", err)
 	}
 	for field := range strings.FieldsSeq(string(children)) {
 		child, err := strconv.Atoi(field)
@@ -76,10 +32,10 @@ func (p *process) killChild() error {
 			err = syscall.Kill(child, syscall.SIGKILL)
 		}
 		if err != nil {
-			return fmt.Errorf("killing %s: %w", p.name, err)
+			return fmt.Errorf("killing a process on the node: %w", err)
 		}
 	}
-	<-p.done
+	<-p.Done()
 	return nil
 }
 
@@ -105,11 +61,11 @@ func (n *Node) startInit(ctx context.Context) error {
 		text, _ := bufio.NewReader(output).ReadString('\n')
 		line <- text
 	}()
-	if n.init, err = launch("the node's first process", cmd); err != nil {
+	if n.init, err = process.Start("the node's first process", cmd); err != nil {
 		return errors.Join(errUnable, err) // it has no rights to make namespaces
 	}
 	if <-line != "ready\n" {
-		<-n.init.done
+		<-n.init.Done()
 		said, err := os.ReadFile(log.Name())
 		return errors.Join(errUnable, errors.New(strings.TrimSpace(string(said))), err)
 	}
@@ -121,7 +77,7 @@ var errUnable = errors.New("this machine cannot hold a node: it wants all rights
 
 // PID is the process ID, on the machine, of the node's first process, with which
 // all the others end.
-func (n *Node) PID() int { return n.init.cmd.Process.Pid }
+func (n *Node) PID() int { return n.init.PID() }
 
 // Command is a command that runs on the node, with the node's files, network,
 // names and processes, and KUBECONFIG for an administrator. It is killed with
@@ -150,14 +106,14 @@ func (n *Node) Serve(t testing.TB, name string, cmd *exec.Cmd) {
 }
 
 // serve starts a command of [Node.Command] as a server. Its log is dir/NAME.log.
-func (n *Node) serve(name string, cmd *exec.Cmd) (*process, error) {
+func (n *Node) serve(name string, cmd *exec.Cmd) (*process.Process, error) {
 	log, err := os.OpenFile(filepath.Join(n.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
 	cmd.Stdout, cmd.Stderr = log, log
-	return launch(name, cmd)
+	return process.Start(name, cmd)
 }
 
 // run runs a command of [Node.Command] to its end, and has what it printed in
@@ -175,7 +131,7 @@ func (n *Node) close(t testing.TB) {
 	if n.init == nil {
 		return
 	}
-	n.init.kill() // the kernel kills the rest of its PID namespace
+	n.init.Kill() // the kernel kills the rest of its PID namespace
 	if n.names != nil {
 		n.names.close()
 	}

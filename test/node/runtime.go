@@ -38,7 +38,7 @@ func (n *Node) startRuntime(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = await(ctx, "containerd", started.done, func(ctx context.Context) error { return run(n.ctr(ctx, "version")) })
+	err = await(ctx, "containerd", started.Done(), func(ctx context.Context) error { return run(n.ctr(ctx, "version")) })
 	if err != nil {
 		return err
 	}

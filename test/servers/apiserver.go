@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/issuer-sync/issuer-sync/test/authority"
+	"github.com/issuer-sync/issuer-sync/test/process"
 )
 
 // publishedPort is the port of API servers in the EndpointSlice kubernetes, as
@@ -37,7 +38,7 @@ type APIServer struct {
 	defaultSigner crypto.Signer
 
 	config  ServerConfig
-	process *process
+	process *process.Process
 }
 
 func newAPIServer(k *Kube, index int, signer crypto.Signer) (*APIServer, error) {
@@ -102,7 +103,7 @@ func (s *APIServer) Config() *rest.Config {
 // Stop kills the server, as a crash would; its address then refuses
 // connections. A stopped server stays stopped.
 func (s *APIServer) Stop() {
-	s.process.kill()
+	s.process.Kill()
 	s.process = nil
 }
 
@@ -140,7 +141,7 @@ func (s *APIServer) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := await(ctx, s.process.done, s.ready); err != nil {
+	if err := await(ctx, s.process.Done(), s.ready); err != nil {
 		return fmt.Errorf("starting kube-apiserver %d: %w", s.index, err)
 	}
 	return nil

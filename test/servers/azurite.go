@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/issuer-sync/issuer-sync/test/authority"
+	"github.com/issuer-sync/issuer-sync/test/process"
 )
 
 // Azurite's built-in account and key, the same on every installation, as its
@@ -38,7 +39,7 @@ type Azurite struct {
 	authority *authority.Authority
 	client    *http.Client
 
-	process *process
+	process *process.Process
 }
 
 // StartAzurite starts Azurite's Blob service and returns when it answers. It
@@ -53,7 +54,7 @@ func StartAzurite(t testing.TB) *Azurite {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		a.process.kill()
+		a.process.Kill()
 		a.port.release()
 		showLog(t, a.log())
 	})
@@ -100,7 +101,7 @@ func (a *Azurite) Start(t testing.TB) {
 	if a.process, err = startProcess(ctx, command{name: "Azurite", dir: a.dir, log: a.log(), args: args}); err != nil {
 		t.Fatal(err)
 	}
-	if err := await(ctx, a.process.done, a.answers); err != nil {
+	if err := await(ctx, a.process.Done(), a.answers); err != nil {
 		t.Fatalf("starting Azurite: %v", err)
 	}
 }
@@ -125,7 +126,7 @@ func (a *Azurite) Stop() {
 		return
 	}
 	a.client.CloseIdleConnections()
-	if err := a.process.terminate(azuriteStop); err != nil {
+	if err := a.process.Terminate(azuriteStop); err != nil {
 		a.owner.Errorf("%v; its data may be lost", err)
 	}
 	a.process = nil

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/issuer-sync/issuer-sync/test/authority"
+	"github.com/issuer-sync/issuer-sync/test/process"
 )
 
 // DefaultIssuer is the issuer of a [Kube] that is given none.
@@ -58,7 +59,7 @@ type Kube struct {
 	config      KubeConfig
 	authority   *authority.Authority
 	admin       authority.Identity
-	etcd        *process
+	etcd        *process.Process
 	etcdPort    *port
 	peerPort    *port
 	servers     []*APIServer
@@ -147,7 +148,7 @@ func (k *Kube) startEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = await(ctx, k.etcd.done, func(ctx context.Context) error { return etcdHealth(ctx, client) })
+	err = await(ctx, k.etcd.Done(), func(ctx context.Context) error { return etcdHealth(ctx, client) })
 	if err != nil {
 		return fmt.Errorf("starting etcd: %w", err)
 	}
@@ -181,7 +182,7 @@ func (k *Kube) close(t testing.TB) {
 		s.port.release()
 		showLog(t, s.log())
 	}
-	k.etcd.kill()
+	k.etcd.Kill()
 	for _, p := range []*port{k.etcdPort, k.peerPort} {
 		if p != nil {
 			p.release()

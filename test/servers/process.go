@@ -7,19 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"testing"
-	"time"
-)
 
-// process is one running server. It dies with the test's process.
-type process struct {
-	name string
-	cmd  *exec.Cmd
-	// done is closed when the process has ended and was waited for.
-	done chan struct{}
-}
+	"github.com/issuer-sync/issuer-sync/test/process"
+)
 
 // command says how to start a process.
 type command struct {
@@ -32,7 +23,7 @@ type command struct {
 // startProcess runs c until it ends by itself, is ended, or the test's process
 // ends. The context's values are used, its end is not: servers outlive the
 // subtest that restarts them.
-func startProcess(ctx context.Context, c command) (*process, error) {
+func startProcess(ctx context.Context, c command) (*process.Process, error) {
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.name, err)
@@ -43,50 +34,7 @@ func startProcess(ctx context.Context, c command) (*process, error) {
 	// Nothing of the caller's environment: proxies, AZURITE_ACCOUNTS and Go's
 	// debug settings all change what these servers do.
 	cmd.Env = []string{"HOME=" + c.dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-
-	p := &process{name: c.name, cmd: cmd, done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		defer close(p.done)
-		// The signal is sent when the thread that started the child ends, not
-		// when the process does (PR_SET_PDEATHSIG(2const)): hold the thread.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("starting %s: %w", c.name, err)
-	}
-	return p, nil
-}
-
-// kill ends the process as a crash would, and waits for its end.
-func (p *process) kill() {
-	if p == nil {
-		return
-	}
-	_ = p.cmd.Process.Kill() // the only error is that it has ended
-	<-p.done
-}
-
-// terminate asks the process to end in good order and waits for its end. After
-// the timeout it kills it and returns an error.
-func (p *process) terminate(timeout time.Duration) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-		return nil
-	case <-timer.C:
-		p.kill()
-		return fmt.Errorf("stopping %s: it did not end within %v of SIGTERM and was killed", p.name, timeout)
-	}
+	return process.Start(c.name, cmd)
 }
 
 // logTailBytes is enough for the fatal line of each server and what led to it.

@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 )
 
 var update = flag.Bool("update", false, "rewrite what the cases in testdata want")
@@ -93,7 +95,7 @@ func (i *installation) runCase(t *testing.T, file, namespace string) {
 			i.makeNamespace(t, namespace, nil, annotations)
 			continue
 		}
-		pod := parse(t, part.Data)[0]
+		pod := manifests.Parse(t, part.Data)[0]
 		pod.SetNamespace(namespace)
 		pod.SetName(strings.TrimSuffix(part.Name, ".yaml"))
 		got.Files = append(got.Files, txtar.File{Name: pod.GetName() + ".want", Data: []byte(i.outcome(t, pod))})

@@ -8,6 +8,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 )
 
 // newFields is a pod with what came into Kubernetes in recent releases, most of
@@ -50,7 +52,7 @@ spec:
 func testNewFields(t *testing.T, i *installation) {
 	create := func(label string) map[string]any {
 		t.Helper()
-		pod := parse(t, []byte(newFields))[0]
+		pod := manifests.Parse(t, []byte(newFields))[0]
 		pod.SetLabels(map[string]string{useLabel: label})
 		created, _, err := i.create(t, "pods", pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
 		if err != nil {
@@ -59,7 +61,7 @@ func testNewFields(t *testing.T, i *installation) {
 		return created.Object["spec"].(map[string]any)
 	}
 	without, with := create("false"), create("true")
-	sent := parse(t, []byte(newFields))[0].Object["spec"]
+	sent := manifests.Parse(t, []byte(newFields))[0].Object["spec"]
 	if lost := missing("spec", sent, without); len(lost) > 0 {
 		t.Errorf("the API server itself drops %s: this test shows nothing of it", strings.Join(lost, ", "))
 	}

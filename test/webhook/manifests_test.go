@@ -30,7 +30,7 @@ func TestManifests(t *testing.T) {
 	}
 	for _, folder := range []string{"deploy/webhook", "deploy/webhook-cert-manager"} {
 		t.Run(folder, func(t *testing.T) {
-			m := manifests{objects: render(t, folder), help: string(help)}
+			m := installed{objects: render(t, folder), help: string(help)}
 			var deployment appsv1.Deployment
 			m.find(t, "Deployment", &deployment)
 			m.pod = deployment.Spec.Template.Spec
@@ -43,14 +43,14 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-type manifests struct {
+type installed struct {
 	objects []*unstructured.Unstructured
 	help    string // of the program
 	pod     corev1.PodSpec
 }
 
 // find decodes the only object of a kind.
-func (m manifests) find(t *testing.T, kind string, into any) {
+func (m installed) find(t *testing.T, kind string, into any) {
 	t.Helper()
 	at := slices.IndexFunc(m.objects, func(object *unstructured.Unstructured) bool { return object.GetKind() == kind })
 	if at < 0 {
@@ -63,7 +63,7 @@ func (m manifests) find(t *testing.T, kind string, into any) {
 
 // A name without a registry is docker.io's: whoever registers it there would run
 // in this cluster, the proxy in any pod and with NET_ADMIN.
-func (m manifests) testImages(t *testing.T) {
+func (m installed) testImages(t *testing.T) {
 	images := map[string]string{"the Deployment's": m.pod.Containers[0].Image}
 	settings, err := os.ReadFile(filepath.Join(root, "deploy", "webhook", "config.env")) // what the installer has not changed
 	if err != nil {
@@ -82,7 +82,7 @@ func (m manifests) testImages(t *testing.T) {
 	}
 }
 
-func (m manifests) testPorts(t *testing.T) {
+func (m installed) testPorts(t *testing.T) {
 	named := map[string]int32{}
 	for _, port := range m.pod.Containers[0].Ports {
 		named[port.Name] = port.ContainerPort
@@ -105,7 +105,7 @@ func (m manifests) testPorts(t *testing.T) {
 }
 
 // defaultOf returns what the program says is the default of a flag.
-func (m manifests) defaultOf(t *testing.T, flag string) string {
+func (m installed) defaultOf(t *testing.T, flag string) string {
 	t.Helper()
 	match := regexp.MustCompile(`--` + flag + ` .*\(default "(.*)"\)`).FindStringSubmatch(m.help)
 	if match == nil {
@@ -115,7 +115,7 @@ func (m manifests) defaultOf(t *testing.T, flag string) string {
 }
 
 // Both replicas may be on a node that has no CPU for 20 s.
-func (m manifests) testProbes(t *testing.T) {
+func (m installed) testProbes(t *testing.T) {
 	for _, probe := range []*corev1.Probe{m.pod.Containers[0].ReadinessProbe, m.pod.Containers[0].LivenessProbe} {
 		bears := time.Duration(probe.PeriodSeconds*probe.FailureThreshold) * time.Second
 		if bears < 20*time.Second || probe.TimeoutSeconds < 3 {
@@ -125,7 +125,7 @@ func (m manifests) testProbes(t *testing.T) {
 }
 
 // Without cert-manager there are no files.
-func (m manifests) testCertificates(t *testing.T) {
+func (m installed) testCertificates(t *testing.T) {
 	var mounted, directory string
 	for _, volume := range m.pod.Volumes {
 		for _, mount := range m.pod.Containers[0].VolumeMounts {
@@ -144,7 +144,7 @@ func (m manifests) testCertificates(t *testing.T) {
 	}
 }
 
-func (m manifests) testMemory(t *testing.T) {
+func (m installed) testMemory(t *testing.T) {
 	limit := m.pod.Containers[0].Resources.Limits.Memory().Value()
 	at := slices.IndexFunc(m.pod.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "GOMEMLIMIT" })
 	if at < 0 {

@@ -9,6 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/issuer-sync/issuer-sync/test/manifests"
 )
 
 // policyObjects are the policy that docs/webhook.md has, and its binding.
@@ -23,7 +25,7 @@ func policyObjects(t *testing.T) []*unstructured.Unstructured {
 	if !found {
 		t.Fatal("the page has no policy.yaml")
 	}
-	return parse(t, []byte(block))
+	return manifests.Parse(t, []byte(block))
 }
 
 // testPolicy: the policy of the page refuses a pod that asks for an identity and
