@@ -91,14 +91,25 @@ func (w *world) verify(t *testing.T) {
 	t.Helper()
 	t.Log(output(t, w.Command(t.Context(), w.issuerSync, "verify", issuer,
 		"--ca-file", w.authority.File, "--service-account", "shop/app"), "verify"))
-	// The cluster's own server has the same documents.
-	address := w.serviceAddress(t, "issuer-sync")
-	for _, document := range []string{"/.well-known/openid-configuration", "/openid/v1/jwks"} {
-		stored, served := get(t, w.client(blobAddress), issuer+document), get(t, w.client(address), ownServer+"/oidc"+document)
-		if stored != served {
-			t.Errorf("%s: Blob storage has %s, the cluster's own server %s", document, stored, served)
+	// The cluster's own server has the same documents, each replica within an
+	// interval.
+	blob, own := w.client(blobAddress), w.client(w.serviceAddress(t, "issuer-sync"))
+	node.Await(t, patience/4, "both to have the same documents", func(ctx context.Context) error {
+		for _, document := range []string{"/.well-known/openid-configuration", "/openid/v1/jwks"} {
+			stored, err := fetch(ctx, blob, issuer+document)
+			if err != nil {
+				return err
+			}
+			served, err := fetch(ctx, own, ownServer+"/oidc"+document)
+			if err != nil {
+				return err
+			}
+			if stored != served {
+				return fmt.Errorf("%s: Blob storage has %s, the cluster's own server %s", document, stored, served)
+			}
 		}
-	}
+		return nil
+	})
 }
 
 // ownServer is where issuer-sync serves the documents itself; its certificate is
