@@ -6,11 +6,7 @@
 package chart_test
 
 import (
-	"bytes"
-	"context"
 	"flag"
-	"fmt"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -35,18 +31,6 @@ const (
 	namespace = helm.Namespace
 	release   = helm.Namespace
 )
-
-// command returns a command's output, and in its error what it says of one.
-func command(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = root
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%w\n%s%s", err, &stdout, &stderr)
-	}
-	return stdout.String(), nil
-}
 
 // mustHelm is helm.Run for what must succeed.
 func mustHelm(t *testing.T, args ...string) string {

@@ -50,7 +50,7 @@ func (w *world) killIssuerSync(t *testing.T) {
 
 // isDown reports whether an error says that nobody listens any more.
 func isDown(text string) bool {
-	for _, part := range []string{"connection refused", "connection reset", "broken pipe", "EOF"} {
+	for _, part := range []string{"connection refused", "connection reset", "broken pipe", "EOF", "server closed idle connection"} {
 		if strings.Contains(text, part) {
 			return true
 		}

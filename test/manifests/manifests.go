@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -36,10 +37,8 @@ configMapGenerator:
     namespace: issuer-sync
     behavior: merge
     literals:
-`, base)
-	for _, setting := range settings {
-		kustomization += fmt.Sprintf("    - %s\n", setting)
-	}
+    - %s
+`, base, strings.Join(settings, "\n    - "))
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		t.Fatal(err)
 	}
